@@ -1,0 +1,114 @@
+//! Every limit in one place, each with its unit and its reason.
+//!
+//! Constants are properties of the protocol or of the design; the fields of [`Limits`] are an operator's to set.
+
+use std::time::Duration;
+
+/// Bytes of a topic name or filter (DESIGN.md section 8). The protocol's own bound is 65,535; longer ones are only ever attacks.
+pub const TOPIC_BYTES_MAX: usize = 4096;
+/// Levels of a topic name or filter: bounds the work and the stack of one match.
+pub const TOPIC_LEVELS_MAX: usize = 128;
+/// Bytes of user properties in one packet: they are carried for the client, not used by the broker.
+pub const USER_PROPERTIES_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a client identifier. The protocol allows 65,535; the directory keeps every one of them in memory.
+pub const CLIENT_ID_BYTES_MAX: usize = 1024;
+/// Bytes of a packet that the protocol can express: remaining length 268,435,455 and its five-byte header.
+pub const PACKET_BYTES_PROTOCOL_MAX: usize = 268_435_460;
+/// Wildcard shapes that one PUBLISH may have to probe; interest past it is widened to a shorter prefix with `#` (DESIGN.md section 5).
+pub const WILDCARD_SHAPES_MAX: usize = 64;
+/// Parts of a table that grow independently: one part of a million entries rehashes in well under a millisecond, the whole takes 20-45 ms.
+pub const TABLE_PARTS: usize = 256;
+/// Topics that the match cache of a shard remembers: 64 Ki entries are a few MiB, and a longer tail is not hot.
+pub const MATCH_CACHE_TOPICS_MAX: usize = 64 * 1024;
+/// Bytes of the match cache of a shard over all entries, receivers included.
+pub const MATCH_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Interest transitions in one batch: a batch is applied within one turn.
+pub const INTEREST_BATCH_MAX: usize = 512;
+/// Payload bytes from which a copy shares the message instead of copying it: below, a memcpy is cheaper than the reference and the scattered send.
+pub const SHARED_PAYLOAD_BYTES_MIN: usize = 4 * 1024;
+/// Bytes that may wait in a connection's write buffer before messages stay in the session's queue: one socket buffer's worth.
+pub const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of replies (acknowledgements, pings) that a client may leave unread before it is closed: it is not reading at all.
+pub const REPLY_BUFFER_BYTES_MAX: usize = 1024 * 1024;
+/// Messages waiting behind the open fan-out cursors of a shard: past it the publisher is parked, the lane left undrained.
+pub const CURSOR_MESSAGES_MAX: usize = 1024;
+/// Slots of a data lane between two shards: deep enough to ride out a turn of the receiver, small enough to bound memory.
+pub const DATA_LANE_SLOTS: usize = 1024;
+/// Slots of a control lane: the sum of the credits below, asserted where lanes are made.
+pub const CONTROL_LANE_SLOTS: usize = 1024;
+/// Claims and releases that a shard may have unanswered at the coordinator.
+pub const CLAIM_CREDITS: usize = 128;
+/// Connections that a shard may have on their way to one other shard.
+pub const HANDOFF_CREDITS: usize = 64;
+/// Interest batches unapplied at any one peer.
+pub const INTEREST_CREDITS: usize = 4;
+/// Retained queries open between two shards, each with one batch under way.
+pub const RETAINED_QUERY_CREDITS: usize = 64;
+/// Retained messages in one batch of a query: bounds the turn of both sides.
+pub const RETAINED_BATCH_MAX: usize = 64;
+/// Messages drained from one inbound lane per turn, so that no source starves another.
+pub const LANE_DRAIN_PER_TURN: usize = 256;
+/// Timers expired per turn, so that a burst of deadlines does not stall traffic.
+pub const DEADLINES_PER_TURN: usize = 256;
+/// Packets handled for one connection per read: the rest waits its turn as unread input.
+pub const PACKETS_PER_INPUT_MAX: usize = 16 * 1024;
+/// Packet ids that may lie between the oldest and the newest unacknowledged outbound message, as a multiple of the in-flight window:
+/// a client that never acknowledges one of them stalls itself instead of growing the table.
+pub const IN_FLIGHT_SPAN_FACTOR: usize = 8;
+
+/// Limits that the operator sets. The defaults are those of DESIGN.md section 8.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Connections over all shards: what the default profile's file descriptors and memory carry.
+    pub connections_max: u32,
+    /// From accept to a whole CONNECT; half-open sockets are the cheapest attack.
+    pub connect_deadline: Duration,
+    /// Bytes of one packet from a client.
+    pub packet_bytes_max: u32,
+    /// Filters per client.
+    pub filters_per_client_max: u32,
+    /// QoS > 0 PUBLISH packets that a v5 client may have unacknowledged towards us (its Receive Maximum).
+    pub receive_maximum: u16,
+    /// QoS > 0 messages in flight towards one client, if the client itself does not ask for fewer.
+    pub in_flight_max: u16,
+    /// Messages that wait for one client.
+    pub queue_messages_max: u32,
+    /// Bytes of memory of the messages that wait for one client.
+    pub queue_bytes_max: u32,
+    /// Topic aliases that a v5 client may use towards us.
+    pub topic_alias_max: u16,
+    /// Longest keep-alive that a client may ask for; v5 clients are told (Server Keep Alive).
+    pub keep_alive_max: Duration,
+    /// A peer that takes no byte of what is to be sent for this long is closed.
+    pub write_stall: Duration,
+    /// How long a session of a v3 client with clean_session=0 outlives its connection.
+    pub session_expiry_v3: Duration,
+    /// Longest session expiry that a v5 client may ask for; it is told in CONNACK.
+    pub session_expiry_max: Duration,
+    /// Receivers of one message served per turn; the rest becomes a cursor over later turns.
+    pub fan_out_batch: u32,
+    /// Retained messages over all shards.
+    pub retained_messages_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections_max: 10_000,
+            connect_deadline: Duration::from_secs(10),
+            packet_bytes_max: 1024 * 1024,
+            filters_per_client_max: 1_000,
+            receive_maximum: 64,
+            in_flight_max: 64,
+            queue_messages_max: 1_000,
+            queue_bytes_max: 1024 * 1024,
+            topic_alias_max: 32,
+            keep_alive_max: Duration::from_secs(3_600),
+            write_stall: Duration::from_secs(15),
+            session_expiry_v3: Duration::from_secs(3_600),
+            session_expiry_max: Duration::from_secs(u32::MAX as u64),
+            fan_out_batch: 100,
+            retained_messages_max: 1_000_000,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The floor: limits, time, dense storage, timers, queues, hashing. Knows nothing of MQTT.
+
+pub mod hash;
+pub mod limits;
+pub mod random;
+pub mod shard_set;
+pub mod slab;
+pub mod time;
+pub mod wheel;
