@@ -4,3 +4,4 @@
 //! Imports go only downward: base < wire · transport < topics < session < mesh < log < shard · coordinator < drivers < server.
 
 pub mod base;
+pub mod drivers;
