@@ -14,6 +14,10 @@ pub const USER_PROPERTIES_BYTES_MAX: usize = 8 * 1024;
 pub const CLIENT_ID_BYTES_MAX: usize = 1024;
 /// Bytes of a packet that the protocol can express: remaining length 268,435,455 and its five-byte header.
 pub const PACKET_BYTES_PROTOCOL_MAX: usize = 268_435_460;
+/// The largest variable byte integer (MQTT 5 section 1.5.5): four bytes of seven bits.
+pub const VARIABLE_INTEGER_MAX: u32 = 268_435_455;
+/// Bytes of a variable byte integer (MQTT 5 section 1.5.5).
+pub const VARIABLE_INTEGER_BYTES_MAX: usize = 4;
 /// Wildcard shapes that one PUBLISH may have to probe; interest past it is widened to a shorter prefix with `#` (DESIGN.md section 5).
 pub const WILDCARD_SHAPES_MAX: usize = 64;
 /// Parts of a table that grow independently: one part of a million entries rehashes in well under a millisecond, the whole takes 20-45 ms.
