@@ -6,3 +6,4 @@
 pub mod base;
 pub mod drivers;
 pub mod wire;
+pub mod server;
