@@ -5,5 +5,6 @@
 
 pub mod base;
 pub mod drivers;
-pub mod wire;
 pub mod server;
+pub mod topics;
+pub mod wire;

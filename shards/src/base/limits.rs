@@ -20,12 +20,22 @@ pub const VARIABLE_INTEGER_MAX: u32 = 268_435_455;
 pub const VARIABLE_INTEGER_BYTES_MAX: usize = 4;
 /// Wildcard shapes that one PUBLISH may have to probe; interest past it is widened to a shorter prefix with `#` (DESIGN.md section 5).
 pub const WILDCARD_SHAPES_MAX: usize = 64;
+/// Literal levels that a filter keeps when nothing narrower than a prefix and `#` can stand for it. The shapes for it (one more, for none) are
+/// reserved within [`WILDCARD_SHAPES_MAX`].
+pub const WIDENED_PREFIX_LEVELS_MAX: usize = 3;
+/// New wildcard shapes that a shard may always have under way to its peers, however many shards there are: what the shards do not see of each other,
+/// and so may exceed [`WILDCARD_SHAPES_MAX`] by, is this or `WILDCARD_SHAPES_MAX / shards` for each.
+pub const WILDCARD_SHAPES_IN_FLIGHT_MIN: usize = 4;
 /// Parts of a table that grow independently: one part of a million entries rehashes in well under a millisecond, the whole takes 20-45 ms.
 pub const TABLE_PARTS: usize = 256;
 /// Topics that the match cache of a shard remembers: 64 Ki entries are a few MiB, and a longer tail is not hot.
 pub const MATCH_CACHE_TOPICS_MAX: usize = 64 * 1024;
 /// Bytes of the match cache of a shard over all entries, receivers included.
 pub const MATCH_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Entries that one insertion into the full match cache looks at for one to drop: past it the topic stays out.
+pub const MATCH_CACHE_SWEEP_MAX: usize = 64;
+/// Matching subscriptions for which a shard keeps its buffer between matches: 64 Ki are 1 MiB, a rare wider fan-out allocates.
+pub const MATCH_SCRATCH_MAX: usize = 64 * 1024;
 /// Interest transitions in one batch: a batch is applied within one turn.
 pub const INTEREST_BATCH_MAX: usize = 512;
 /// Payload bytes from which a copy shares the message instead of copying it: below, a memcpy is cheaper than the reference and the scattered send.

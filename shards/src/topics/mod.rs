@@ -1,0 +1,35 @@
+//! Topics: validated names and filters, where a topic goes (own subscriptions, the other shards' interest, the match
+//! cache over both), and the retained messages.
+//!
+//! A shard owns one [`TopicIndex`] (DESIGN.md section 5) and one [`RetainedStore`](retained::RetainedStore). Files, from the outside in:
+//! `index` is the façade; `tree` (with `trie`, `subscribers`, `filter_set`) holds the own sessions' subscriptions in full detail; `interest`
+//! counts them per fingerprint and tells the peers; `replica` is what the peers told; `shape` names wildcard patterns for both; `cache` remembers
+//! `routes` per topic.
+
+pub mod filter;
+pub mod filter_set;
+pub mod index;
+pub mod interest;
+pub mod name;
+pub mod retained;
+pub mod routes;
+pub mod shape;
+pub mod subscribers;
+pub mod tree;
+
+mod cache;
+mod levels;
+mod parted;
+mod replica;
+mod trie;
+
+pub use cache::CacheStats;
+pub use filter::TopicFilter;
+pub use filter_set::FilterSet;
+pub use index::{Subscribed, TopicIndex};
+pub use interest::{Fingerprinted, InterestBatch, InterestChange, Ticket};
+pub use name::{TopicError, TopicName};
+pub use routes::{Receiver, Routes};
+pub use shape::Shape;
+pub use subscribers::Subscriber;
+pub use tree::{FilterId, SubscriptionTree};
