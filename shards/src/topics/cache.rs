@@ -267,3 +267,112 @@ impl<K> MatchCache<K> {
 fn entry_hash<K>(entries: &Slab<Entry<K>>, slot: u32) -> u64 {
     table_hash(entries.at(slot).expect("a slot in the table is used").fingerprint)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::hash::HashKey;
+    use crate::base::shard_set::ShardSet;
+
+    const MASK: u64 = u64::MAX;
+
+    struct Fixture {
+        key: HashKey,
+        cache: MatchCache<u64>,
+        routes: Arc<Routes<u64>>,
+    }
+
+    impl Fixture {
+        fn new(topics_max: usize, bytes_max: usize) -> Fixture {
+            let routes = Arc::new(Routes::merge(&mut [], ShardSet::first(1), ShardSet::EMPTY));
+            let cache = MatchCache::bounded(topics_max, bytes_max);
+            Fixture { key: HashKey::from_seed(1), cache, routes }
+        }
+
+        /// Looks `topic` up as a publish does; returns whether it was a hit.
+        fn publish(&mut self, topic: &str, routes_bytes: usize) -> bool {
+            let fingerprint = self.key.hash(topic.as_bytes());
+            if self.cache.get(topic, fingerprint).is_some() {
+                return true;
+            }
+            let groups = TopicGroups::of(&Levels::of(topic, &self.key), MASK);
+            self.cache.insert(topic, fingerprint, groups, (&self.routes, routes_bytes));
+            false
+        }
+
+        fn change(&mut self, filter: &str) {
+            let levels = Levels::of(filter, &self.key);
+            let shape = Shape::of(&levels);
+            self.cache.invalidate_wildcard(&shape, shape.fingerprint(&levels), MASK);
+        }
+    }
+
+    #[test]
+    fn size_is_bounded_in_topics_and_in_bytes() {
+        let mut fixture = Fixture::new(100, 50_000);
+        for round in 0..3 {
+            for n in 0..1_000 {
+                fixture.publish(&format!("t/{n}"), n % 400 * 10);
+                fixture.publish(&format!("t/{n}"), n % 400 * 10);
+                let stats = fixture.cache.stats();
+                assert!(stats.topics <= 100 && stats.bytes <= 50_000, "round {round} {stats:?}");
+            }
+        }
+        assert!(fixture.cache.stats().topics > 10);
+        assert!(!fixture.publish("huge", 20_000) && !fixture.publish("huge", 20_000), "over a quarter");
+        for n in 0..1_000 {
+            fixture.cache.invalidate_exact(fixture.key.hash(format!("t/{n}").as_bytes()));
+        }
+        let CacheStats { topics, bytes, .. } = fixture.cache.stats();
+        assert_eq!((topics, bytes), (0, 0), "everything was accounted for");
+        assert_eq!(fixture.cache.table.len(), 0);
+    }
+
+    #[test]
+    fn a_flood_of_topics_seen_once_leaves_the_hot_ones_in_place() {
+        let mut fixture = Fixture::new(256, MATCH_CACHE_BYTES_MAX);
+        let hot: Vec<String> = (0..200).map(|n| format!("hot/{n}")).collect();
+        for topic in &hot {
+            fixture.publish(topic, 0);
+        }
+        let mut hits = 0;
+        for n in 0..100_000 {
+            fixture.publish(&format!("once/{n}"), 0);
+            hits += u32::from(n % 5 == 0 && fixture.publish(&hot[n / 5 % hot.len()], 0));
+        }
+        assert!(hits > 19_900, "{hits} hits of 20,000 on hot topics");
+    }
+
+    #[test]
+    fn new_hot_topics_replace_cold_ones() {
+        let mut fixture = Fixture::new(256, MATCH_CACHE_BYTES_MAX);
+        for era in 0..5 {
+            let mut hits = 0;
+            for n in 0..4_000 {
+                hits += u32::from(fixture.publish(&format!("era{era}/{}", n % 200), 0));
+            }
+            assert!(hits > 3_000, "era {era}: {hits} hits of 4,000");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_change_leaves_topics_alone_that_begin_otherwise_or_have_other_levels() {
+        let mut fixture = Fixture::new(1_000, MATCH_CACHE_BYTES_MAX);
+        let topics = ["dev/1/state", "dev/2/state", "dev/2", "car/1/state", "dev/1/state/x", "a/b/c/d/e/f"];
+        let mut stale = |filter: &str| -> Vec<&str> {
+            for topic in topics {
+                fixture.publish(topic, 0);
+            }
+            fixture.change(filter);
+            topics.into_iter().filter(|topic| !fixture.publish(topic, 0)).collect()
+        };
+        assert_eq!(stale("dev/1/#"), ["dev/1/state", "dev/1/state/x"]);
+        assert_eq!(stale("dev/2/+"), ["dev/2/state"]);
+        assert_eq!(stale("dev/2/#"), ["dev/2/state", "dev/2"]);
+        assert_eq!(stale("dev/+/state"), ["dev/1/state", "dev/2/state"]);
+        assert_eq!(stale("+/1/state"), ["dev/1/state", "dev/2/state", "car/1/state"]);
+        assert_eq!(stale("a/b/c/d/+/f"), ["a/b/c/d/e/f"]);
+        assert_eq!(stale("#"), topics);
+        assert_eq!(stale("x/#"), [""; 0]);
+    }
+}
