@@ -10,7 +10,8 @@ use shardmq_shards::topics::{TopicFilter, TopicName};
 use shardmq_shards::wire::{Message, MessageParts, QoS};
 
 fn message(topic: &str, payload: &[u8], expires_at: Option<Time>) -> Message {
-    let parts = MessageParts { topic, properties: &[], payload, qos: QoS::AtMostOnce, retain: true, expires_at };
+    let parts =
+        MessageParts { topic, properties: &[], payload, qos: QoS::AtMostOnce, retain: true, expires_at };
     Message::from_parts(parts)
 }
 
