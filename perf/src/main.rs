@@ -1,1 +1,71 @@
-fn main() {}
+//! `shardmq-bench`: the load generator behind PEERS.md's columns.
+//!
+//! One thread, one epoll loop, packets encoded once. A scenario is laid out by [`plan`] (or has its own loop: [`churn`], [`idle`]);
+//! [`exchange`] decides without sockets what is published and what an arriving packet means, [`ledger`] judges every
+//! copy, [`traffic`] moves the bytes, [`report`] tells. A new scenario is a new arm of [`cli::Scenario`] and a plan.
+
+mod broker;
+mod churn;
+mod cli;
+mod clock;
+mod connection;
+mod dial;
+mod error;
+mod exchange;
+mod frame;
+mod handshake;
+mod idle;
+mod ledger;
+mod limits;
+mod plan;
+mod poller;
+mod publisher;
+mod report;
+mod stamp;
+mod traffic;
+
+use clap::Parser;
+use cli::{Arguments, Scenario};
+use error::BenchError;
+use idle::IdlePlan;
+use plan::Plan;
+use report::Report;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let report = match run(&arguments) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("shardmq-bench: {error}");
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    if arguments.shared.json {
+        println!("{}", serde_json::to_string(&report).expect("reports hold only numbers and text"));
+    } else {
+        println!("{report}");
+    }
+    match report.failure() {
+        None => ExitCode::SUCCESS,
+        Some(failure) => {
+            eprintln!("shardmq-bench: FAILED: {failure}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<Report, BenchError> {
+    let shared = &arguments.shared;
+    match arguments.scenario {
+        Scenario::Conn { parallel } => Ok(Report::Conn(churn::run(shared, parallel)?)),
+        Scenario::Idle { connections, own_filter, settle, touch_mib } => {
+            let plan = IdlePlan { connections, own_filter, settle, touch_mib };
+            Ok(Report::Idle(idle::run(shared, plan)?))
+        }
+        ref scenario => {
+            let plan = Plan::of(scenario, &shared.prefix).expect("every other scenario has messages");
+            Ok(Report::Traffic(traffic::run(shared, &plan)?))
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The command line: one subcommand per scenario, the flags that all of them share.
+
+use crate::error::BenchError;
+use crate::limits::{
+    CONNECTIONS_MAX, FILTERS_MAX, IDLE_SECONDS_MAX, IN_FLIGHT_MAX, OUTSTANDING_MAX, PAYLOAD_BYTES_MAX,
+    PAYLOAD_BYTES_MIN, SECONDS_MAX,
+};
+use clap::{Args, Parser, Subcommand};
+use shardmq_shards::wire::{QoS, Version};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+/// Load generator for MQTT brokers: measures what a message costs the broker and checks every one of them for loss,
+/// duplication and order. Exit code 1: the broker failed the check, 2: the run could not be made.
+#[derive(Parser, Debug)]
+#[command(name = "shardmq-bench", disable_version_flag = true)]
+pub struct Arguments {
+    /// What all scenarios share.
+    #[command(flatten)]
+    pub shared: Shared,
+    /// What to run.
+    #[command(subcommand)]
+    pub scenario: Scenario,
+}
+
+/// Flags of every scenario; they may stand before or after its name.
+#[derive(Args, Debug, Clone)]
+pub struct Shared {
+    /// Broker's host; anything off loopback needs --allow-remote
+    #[arg(long, default_value = "127.0.0.1", global = true)]
+    pub host: String,
+    /// Broker's port
+    #[arg(short, long, default_value_t = 1883, global = true)]
+    pub port: u16,
+    /// Load a broker on another machine
+    #[arg(long, global = true)]
+    pub allow_remote: bool,
+    /// Source addresses, used in turn; each carries some 28,000 connections
+    #[arg(long, value_delimiter = ',', global = true)]
+    pub ifaddr: Vec<IpAddr>,
+    /// MQTT version: 3 (3.1), 4 (3.1.1) or 5
+    #[arg(short = 'V', long = "mqtt-version", default_value = "4", value_parser = parse_version, global = true)]
+    pub version: Version,
+    /// QoS of publishers and subscribers
+    #[arg(short, long, default_value = "0", value_parser = parse_qos, global = true)]
+    pub qos: QoS,
+    /// Payload bytes
+    #[arg(short, long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(PAYLOAD_BYTES_MIN as i64..=PAYLOAD_BYTES_MAX as i64), global = true)]
+    pub size: u32,
+    /// Messages that one publisher may have in flight
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=IN_FLIGHT_MAX as i64), global = true)]
+    pub in_flight: u32,
+    /// Seconds of traffic before the measurement
+    #[arg(long, default_value = "0.7", value_parser = parse_seconds, global = true)]
+    pub warmup: Duration,
+    /// Seconds measured
+    #[arg(long, default_value = "3", value_parser = parse_seconds, global = true)]
+    pub seconds: Duration,
+    /// Seconds without any delivery after which what is outstanding counts as lost; also the limit of each reply
+    #[arg(long, default_value = "5", value_parser = parse_seconds, global = true)]
+    pub stall: Duration,
+    /// First level of every topic, so that two generators can share a broker
+    #[arg(long, default_value = "bench", global = true)]
+    pub prefix: String,
+    /// Pin the generator to this CPU
+    #[arg(long, global = true)]
+    pub cpu: Option<usize>,
+    /// Process id of the broker: reports its CPU time and memory
+    #[arg(long, global = true)]
+    pub broker_pid: Option<u32>,
+    /// One line of JSON instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The scenarios behind PEERS.md's columns.
+#[derive(Subcommand, Debug, Clone)]
+pub enum Scenario {
+    /// Publishers, each to one subscriber of its own topic
+    Pair {
+        /// Publishers, and as many subscribers
+        #[arg(long, default_value_t = 100, value_parser = connections())]
+        pairs: u32,
+        /// Messages published and not yet received, over all pairs
+        #[arg(long, default_value_t = 800, value_parser = outstanding())]
+        outstanding: u32,
+        /// Messages per second over all pairs, whatever the broker does, instead of the closed window
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000), conflicts_with = "outstanding")]
+        rate: Option<u32>,
+    },
+    /// One publisher, many subscribers of one topic
+    Fanout {
+        /// Subscribers
+        #[arg(long, default_value_t = 500, value_parser = connections())]
+        subscribers: u32,
+        /// Messages published and not yet received by all
+        #[arg(long, default_value_t = 20, value_parser = outstanding())]
+        outstanding: u32,
+    },
+    /// Many publishers, one subscriber of all
+    Fanin {
+        /// Publishers
+        #[arg(long, default_value_t = 200, value_parser = connections())]
+        publishers: u32,
+        /// Messages published and not yet received
+        #[arg(long, default_value_t = 800, value_parser = outstanding())]
+        outstanding: u32,
+    },
+    /// Pairs through one wildcard filter each, among many others that do not match
+    Wildcard {
+        /// Publishers, and as many subscribers
+        #[arg(long, default_value_t = 100, value_parser = connections())]
+        pairs: u32,
+        /// Further filters, spread over the subscribers
+        #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(0..=FILTERS_MAX as i64))]
+        filters: u32,
+        /// Messages published and not yet received, over all pairs
+        #[arg(long, default_value_t = 800, value_parser = outstanding())]
+        outstanding: u32,
+    },
+    /// CONNECT, CONNACK, DISCONNECT, closed; again and again
+    Conn {
+        /// Connections at a time
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        parallel: u32,
+    },
+    /// Connections that do nothing: memory of each, CPU over --seconds
+    Idle {
+        /// Connections
+        #[arg(long, default_value_t = 10_000, value_parser = connections())]
+        connections: u32,
+        /// Each subscribes to one exact filter of its own
+        #[arg(long)]
+        own_filter: bool,
+        /// Seconds between the last connection and the measurement
+        #[arg(long, default_value = "1", value_parser = parse_seconds)]
+        settle: Duration,
+        /// MiB published to nobody before the baseline, so that the broker's receive buffers are in it
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(0..=4_096))]
+        touch_mib: u32,
+    },
+}
+
+fn connections() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64)
+}
+
+fn outstanding() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=OUTSTANDING_MAX as i64)
+}
+
+fn parse_version(text: &str) -> Result<Version, String> {
+    match text {
+        "3" => Ok(Version::V31),
+        "4" => Ok(Version::V311),
+        "5" => Ok(Version::V5),
+        _ => Err("3 (MQTT 3.1), 4 (3.1.1) or 5".into()),
+    }
+}
+
+fn parse_qos(text: &str) -> Result<QoS, String> {
+    text.parse::<u8>().ok().and_then(QoS::from_bits).ok_or_else(|| "0, 1 or 2".into())
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds".to_string())?;
+    if !(0.0..=SECONDS_MAX).contains(&seconds) {
+        return Err(format!("0 to {SECONDS_MAX} seconds"));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+impl Shared {
+    /// The broker's address, refused when it is not loopback and nobody said so.
+    pub fn target(&self) -> Result<SocketAddr, BenchError> {
+        let mut resolved = (self.host.as_str(), self.port)
+            .to_socket_addrs()
+            .map_err(|error| BenchError::system(format!("resolving {}", self.host), error))?;
+        let target =
+            resolved.next().ok_or_else(|| BenchError::Usage(format!("{} has no address", self.host)))?;
+        if !target.ip().is_loopback() && !self.allow_remote {
+            return Err(BenchError::NotLoopback(target));
+        }
+        if let Some(source) = self.ifaddr.iter().find(|source| source.is_ipv4() != target.is_ipv4()) {
+            return Err(BenchError::Usage(format!("--ifaddr {source} cannot reach {target}")));
+        }
+        Ok(target)
+    }
+
+    /// Refuses an idle watch that would run into its keep-alive.
+    pub fn check_idle(&self) -> Result<(), BenchError> {
+        if self.seconds.as_secs_f64() > IDLE_SECONDS_MAX {
+            let text =
+                format!("idle watches at most {IDLE_SECONDS_MAX} s: later the first keep-alive is due");
+            return Err(BenchError::Usage(text));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,339 @@
+//! The traffic without its sockets: what is published next, what an arriving packet means, what the window allows.
+
+use crate::frame::{RawFrame, read_acknowledgement, read_publish};
+use crate::ledger::{Ledger, Violations};
+use crate::limits::LATENCY_NS_MAX;
+use crate::plan::Pace;
+use crate::publisher::{Publisher, Step};
+use crate::stamp::{FILLER, STAMP_BYTES, Stamp};
+use hdrhistogram::Histogram;
+use shardmq_shards::wire::{QoS, Version};
+use std::ops::Range;
+
+/// Whose connection a packet came over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The publisher with this index.
+    Publisher(u32),
+    /// The subscriber with this index.
+    Subscriber(u32),
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Role::Publisher(index) => write!(f, "publisher {index}"),
+            Role::Subscriber(index) => write!(f, "subscriber {index}"),
+        }
+    }
+}
+
+/// What all messages of a run have in common.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Number of this run.
+    pub run: u32,
+    /// Protocol version of all connections.
+    pub version: Version,
+    /// QoS of publishers and subscriptions.
+    pub qos: QoS,
+    /// Payload bytes.
+    pub payload_bytes: u32,
+    /// Messages that one publisher may have in flight.
+    pub in_flight: u32,
+}
+
+/// Counts over the whole run so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Messages published.
+    pub published: u64,
+    /// Copies received.
+    pub delivered: u64,
+}
+
+/// How a paced run's messages follow each other.
+#[derive(Clone, Copy, Debug)]
+struct Schedule {
+    start_ns: u64,
+    interval_ns: f64,
+    /// Messages whose time has come.
+    due: u64,
+}
+
+/// The state of a run.
+pub struct Exchange {
+    terms: Terms,
+    filler: Vec<u8>,
+    publishers: Vec<Publisher>,
+    /// Messages that each publisher may publish as far as the pace is concerned.
+    credits: Vec<u32>,
+    /// Publishers that may have become able to publish, each at most once.
+    ready: Vec<u32>,
+    queued: Vec<bool>,
+    ledger: Ledger,
+    schedule: Option<Schedule>,
+    publishing: bool,
+    outstanding: u64,
+    counts: Counts,
+    recorded_ns: Range<u64>,
+    latency: Histogram<u64>,
+}
+
+impl Exchange {
+    /// A run that has not published anything.
+    pub fn new(terms: Terms, publishers: Vec<Publisher>, ledger: Ledger, pace: Pace) -> Exchange {
+        let count = publishers.len();
+        let mut exchange = Exchange {
+            filler: vec![FILLER; terms.payload_bytes as usize - STAMP_BYTES],
+            terms,
+            credits: vec![0; count],
+            ready: Vec::with_capacity(count),
+            queued: vec![false; count],
+            publishers,
+            ledger,
+            schedule: None,
+            publishing: true,
+            outstanding: 0,
+            counts: Counts::default(),
+            recorded_ns: 0..0,
+            latency: Histogram::new_with_bounds(1_000, LATENCY_NS_MAX, 3).expect("the bounds are constants"),
+        };
+        match pace {
+            Pace::Closed { outstanding } => exchange.share_out(outstanding),
+            Pace::Open { rate } => {
+                let interval_ns = 1e9 / f64::from(rate);
+                exchange.schedule = Some(Schedule { start_ns: u64::MAX, interval_ns, due: 0 });
+            }
+        }
+        exchange
+    }
+
+    /// Splits the closed window evenly; a message that is complete gives its place back to its publisher.
+    fn share_out(&mut self, outstanding: u32) {
+        let count = self.publishers.len() as u32;
+        for index in 0..count {
+            self.credits[index as usize] = outstanding / count + u32::from(index < outstanding % count);
+            self.make_ready(index);
+        }
+    }
+
+    /// Latencies of messages meant to be sent within this span are recorded.
+    pub fn record(&mut self, recorded_ns: Range<u64>) {
+        self.recorded_ns = recorded_ns;
+    }
+
+    /// Nothing new is published from now on, except what a paced run already owes.
+    pub fn stop(&mut self, now_ns: u64) {
+        self.handle_time(now_ns);
+        self.publishing = false;
+        if self.schedule.is_none() {
+            self.credits.fill(0);
+        }
+    }
+
+    /// Whether nothing is outstanding, unacknowledged or owed.
+    pub fn is_settled(&self) -> bool {
+        self.outstanding == 0
+            && self.credits_owed() == 0
+            && self.publishers.iter().all(|publisher| publisher.in_flight() == 0)
+    }
+
+    fn credits_owed(&self) -> u64 {
+        if self.publishing { 0 } else { self.credits.iter().map(|&credit| u64::from(credit)).sum() }
+    }
+
+    /// Messages published and not yet received by all their subscribers.
+    pub fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+
+    /// What has been counted so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// When the next paced message is due, nanoseconds; none in a closed window.
+    pub fn next_due_ns(&self) -> Option<u64> {
+        let schedule = self.schedule.as_ref().filter(|_| self.publishing)?;
+        Some(schedule.start_ns + (schedule.due as f64 * schedule.interval_ns) as u64)
+    }
+
+    /// Makes the paced messages due whose time has come.
+    pub fn handle_time(&mut self, now_ns: u64) {
+        if let Some(schedule) = self.schedule.as_mut() {
+            schedule.start_ns = schedule.start_ns.min(now_ns);
+        }
+        while self.next_due_ns().is_some_and(|due_ns| due_ns <= now_ns) {
+            let schedule = self.schedule.as_mut().expect("something is due only with a schedule");
+            let index = (schedule.due % self.publishers.len() as u64) as u32;
+            schedule.due += 1;
+            self.credits[index as usize] += 1;
+            self.make_ready(index);
+        }
+    }
+
+    /// A publisher that may be able to publish; the caller then calls [`Exchange::publish`].
+    pub fn poll_ready(&mut self) -> Option<u32> {
+        let index = self.ready.pop()?;
+        self.queued[index as usize] = false;
+        Some(index)
+    }
+
+    /// Asks for `publisher` again, when its socket can take bytes.
+    pub fn make_ready(&mut self, publisher: u32) {
+        if !std::mem::replace(&mut self.queued[publisher as usize], true) {
+            self.ready.push(publisher);
+        }
+    }
+
+    /// Appends to `out` everything that `index` may publish now.
+    pub fn publish(&mut self, index: u32, now_ns: u64, out: &mut Vec<u8>) {
+        let publisher = &mut self.publishers[index as usize];
+        let credit = &mut self.credits[index as usize];
+        let count = (*credit).min(self.terms.in_flight.saturating_sub(publisher.in_flight()));
+        let total = self.credits.len() as u64;
+        for _ in 0..count {
+            let intended_ns = self.schedule.as_ref().map_or(now_ns, |schedule| {
+                let turn = publisher.published() * total + u64::from(index);
+                schedule.start_ns + (turn as f64 * schedule.interval_ns) as u64
+            });
+            publisher.publish(self.terms.run, index, intended_ns, out);
+        }
+        self.credits[index as usize] -= count;
+        self.counts.published += u64::from(count);
+        self.outstanding += u64::from(count);
+    }
+
+    /// Handles one packet from the broker; replies are appended to `replies`. An error ends the run.
+    #[inline]
+    pub fn handle_frame(
+        &mut self,
+        role: Role,
+        frame: RawFrame<'_>,
+        now_ns: u64,
+        replies: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        match (frame.first >> 4, role) {
+            (3, Role::Subscriber(index)) => self.handle_publish(index, frame, now_ns, replies),
+            (4, Role::Publisher(index)) => self.handle_acknowledgement(index, Step::Puback, frame, replies),
+            (5, Role::Publisher(index)) => self.handle_acknowledgement(index, Step::Pubrec, frame, replies),
+            (7, Role::Publisher(index)) => self.handle_acknowledgement(index, Step::Pubcomp, frame, replies),
+            (6, Role::Subscriber(_)) => {
+                let (id, _) = read_acknowledgement(frame.body).ok_or("malformed PUBREL")?;
+                acknowledge(0x70, id, replies);
+                Ok(())
+            }
+            (13, _) => Ok(()),
+            (14, _) => Err(format!("DISCONNECT with reason {:#04x}", frame.body.first().unwrap_or(&0))),
+            (other, _) => Err(format!("unexpected packet of type {other}")),
+        }
+    }
+
+    #[inline]
+    fn handle_publish(
+        &mut self,
+        subscriber: u32,
+        frame: RawFrame<'_>,
+        now_ns: u64,
+        replies: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        let publish = read_publish(frame, self.terms.version == Version::V5).ok_or("malformed PUBLISH")?;
+        match frame.first >> 1 & 3 {
+            0 => {}
+            1 => acknowledge(0x40, publish.packet_id, replies),
+            _ => acknowledge(0x50, publish.packet_id, replies),
+        }
+        let stamp = match self.judge(frame.first, publish.topic, publish.payload) {
+            Ok(stamp) => stamp,
+            Err(what) => {
+                self.ledger.corrupt(|| format!("{what} at subscriber {subscriber}"));
+                return Ok(());
+            }
+        };
+        if !self.ledger.enter(subscriber, stamp.publisher, stamp.sequence) {
+            return Ok(());
+        }
+        self.counts.delivered += 1;
+        if self.recorded_ns.contains(&stamp.intended_ns) {
+            self.latency.saturating_record(now_ns.saturating_sub(stamp.intended_ns));
+        }
+        if self.publishers[stamp.publisher as usize].received(stamp.sequence) {
+            self.outstanding -= 1;
+            if self.schedule.is_none() && self.publishing {
+                self.credits[stamp.publisher as usize] += 1;
+            }
+            self.make_ready(stamp.publisher);
+        }
+        Ok(())
+    }
+
+    /// Whether the copy is what was published.
+    #[inline]
+    fn judge(&self, first: u8, topic: &[u8], payload: &[u8]) -> Result<Stamp, &'static str> {
+        let stamp = Stamp::read(payload).ok_or("payload too short")?;
+        if stamp.run != self.terms.run {
+            return Err("message of another run");
+        }
+        let publisher =
+            self.publishers.get(stamp.publisher as usize).ok_or("publisher that does not exist")?;
+        if stamp.sequence >= publisher.published() {
+            return Err("message that was never published");
+        }
+        if topic != publisher.topic() {
+            return Err("wrong topic");
+        }
+        if payload[STAMP_BYTES..] != *self.filler {
+            return Err("altered payload");
+        }
+        if first >> 1 & 3 != self.terms.qos as u8 {
+            return Err("wrong QoS");
+        }
+        if first & 1 != 0 {
+            return Err("retain flag on a live message");
+        }
+        Ok(stamp)
+    }
+
+    #[inline]
+    fn handle_acknowledgement(
+        &mut self,
+        index: u32,
+        step: Step,
+        frame: RawFrame<'_>,
+        replies: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        let (id, reason) = read_acknowledgement(frame.body).ok_or("malformed acknowledgement")?;
+        if reason >= 0x80 {
+            return Err(format!("publish {id} refused with reason {reason:#04x}"));
+        }
+        let fits = match step {
+            Step::Puback => self.terms.qos == QoS::AtLeastOnce,
+            Step::Pubrec | Step::Pubcomp => self.terms.qos == QoS::ExactlyOnce,
+        };
+        if !fits || !self.publishers[index as usize].acknowledged(id, step) {
+            return Err(format!("{step:?} for packet id {id}, which does not wait for it"));
+        }
+        if step == Step::Pubrec {
+            acknowledge(0x62, id, replies);
+        } else if self.credits[index as usize] > 0 {
+            self.make_ready(index);
+        }
+        Ok(())
+    }
+
+    /// Ends the run: what was wrong, and the latencies.
+    pub fn finish(self) -> (Violations, Histogram<u64>) {
+        let Exchange { ledger, publishers, latency, .. } = self;
+        let mut violations = ledger.close(|publisher| publishers[publisher as usize].published());
+        violations.unacknowledged = publishers.iter().map(Publisher::unacknowledged).sum();
+        (violations, latency)
+    }
+}
+
+/// Appends a four-byte acknowledgement.
+#[inline]
+fn acknowledge(first: u8, packet_id: u16, replies: &mut Vec<u8>) {
+    let [high, low] = packet_id.to_be_bytes();
+    replies.extend_from_slice(&[first, 2, high, low]);
+}

@@ -1,0 +1,48 @@
+//! Every limit of the load generator, each with its unit and its reason.
+
+/// Connections of one run: four times what the descriptors of a tuned machine carry.
+pub const CONNECTIONS_MAX: u32 = 4_000_000;
+/// Bytes of a payload: below this the stamp (run, publisher, sequence, time) does not fit.
+pub const PAYLOAD_BYTES_MIN: u32 = 24;
+/// Bytes of a payload: the broker's own default packet limit is 1 MiB, the rest is for the header.
+pub const PAYLOAD_BYTES_MAX: u32 = 1_000_000;
+/// Messages that one publisher may have in flight: packet ids are 16 bits, half of them keeps old and new apart.
+pub const IN_FLIGHT_MAX: u32 = 32_768;
+/// Messages outstanding over all publishers of a closed window.
+pub const OUTSTANDING_MAX: u32 = 1_000_000;
+/// Seconds that a run may measure: one hour, then it is a soak test, which needs another report.
+pub const SECONDS_MAX: f64 = 3_600.0;
+/// Seconds that idle connections are watched: their keep-alive is 300 s and nothing may be due meanwhile.
+pub const IDLE_SECONDS_MAX: f64 = 200.0;
+/// Keep-alive of every connection in seconds (PEERS.md).
+pub const KEEP_ALIVE_SECS: u16 = 300;
+/// Nanoseconds between two PINGREQ of a connection: a third of the keep-alive.
+pub const PING_INTERVAL_NS: u64 = 100_000_000_000;
+/// Filters in one SUBSCRIBE: a few KiB, well under every broker's packet limit.
+pub const FILTERS_PER_SUBSCRIBE: usize = 100;
+/// Filters of one run over all subscribers.
+pub const FILTERS_MAX: u32 = 10_000_000;
+/// Descriptors kept for everything that is not a connection (epoll, /proc files, standard streams).
+pub const DESCRIPTORS_SPARE: u64 = 32;
+/// Readiness events taken per wait: one turn stays well under a millisecond.
+pub const EVENTS_PER_WAIT: usize = 1_024;
+/// Bytes read from one connection per event, shared by all connections.
+pub const READ_BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes of a partial packet's buffer that a connection keeps for the next one; larger ones are given back.
+pub const PARTIAL_BYTES_KEPT: usize = 512;
+/// Bytes that one connection may have unsent: a broker that reads this slowly is at fault.
+pub const UNSENT_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of one packet from the broker.
+pub const PACKET_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Nanoseconds that a finished run listens on for a late duplicate.
+pub const LINGER_NS: u64 = 50_000_000;
+/// Nanoseconds that one wait lasts at most, so that stalls and phases are noticed.
+pub const WAIT_NS_MAX: u64 = 20_000_000;
+/// Violations described in full; the others are only counted.
+pub const EXAMPLES_MAX: usize = 5;
+/// Longest latency that the histogram tells apart, in nanoseconds: one minute.
+pub const LATENCY_NS_MAX: u64 = 60_000_000_000;
+/// Bytes of a message that touches the broker's receive buffers before the idle baseline.
+pub const TOUCH_PAYLOAD_BYTES: usize = 16 * 1024;
+/// Slack of the kernel's timers in nanoseconds: the default of 50 µs would bunch paced messages.
+pub const TIMER_SLACK_NS: u64 = 1_000;

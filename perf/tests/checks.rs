@@ -1,0 +1,156 @@
+//! The generator judged: it must pass a correct broker in every scenario, and fail each planted fault.
+
+mod stub;
+
+use serde_json::Value;
+use std::process::{Command, Output};
+use stub::{Fault, start};
+
+const SHORT: &[&str] = &["--warmup", "0.1", "--seconds", "0.3", "--stall", "0.5", "--json"];
+
+fn bench(port: u16, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_shardmq-bench"))
+        .args(arguments)
+        .args(["-p", &port.to_string()])
+        .args(SHORT)
+        .output()
+        .expect("the generator starts")
+}
+
+fn passes(fault: Fault, arguments: &[&str]) -> Value {
+    let output = bench(start(fault), arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    serde_json::from_slice(&output.stdout).expect("one line of JSON")
+}
+
+/// Runs against `fault`, expects exit code 1, and returns what was said.
+fn fails(fault: Fault, arguments: &[&str]) -> (Value, String) {
+    let output = bench(start(fault), arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{fault:?} must be found: {errors}");
+    (serde_json::from_slice(&output.stdout).unwrap_or_default(), errors)
+}
+
+fn count(report: &Value, kind: &str) -> u64 {
+    report["violations"][kind].as_u64().expect("every kind is counted")
+}
+
+const PAIRS: &[&str] = &["pair", "--pairs", "4", "--outstanding", "32"];
+
+#[test]
+fn a_correct_broker_passes_in_every_version_and_qos() {
+    for version in ["3", "4", "5"] {
+        for qos in ["0", "1", "2"] {
+            let report = passes(Fault::None, &[PAIRS, &["-V", version, "-q", qos]].concat());
+            assert!(report["delivered"].as_u64().unwrap() > 100, "{report}");
+            let p99 = report["p99_us"].as_f64().unwrap();
+            assert!(p99 > 0.0 && p99 <= report["max_us"].as_f64().unwrap(), "{report}");
+        }
+    }
+}
+
+#[test]
+fn a_correct_broker_passes_in_every_shape() {
+    let fanout = passes(Fault::None, &["fanout", "--subscribers", "10", "--outstanding", "20"]);
+    let (published, delivered) = (&fanout["published_per_second"], &fanout["delivered_per_second"]);
+    let copies = delivered.as_f64().unwrap() / published.as_f64().unwrap();
+    assert!((8.0..12.0).contains(&copies), "{fanout}");
+    passes(Fault::None, &["fanin", "--publishers", "10", "-q", "1"]);
+    passes(Fault::None, &["wildcard", "--pairs", "4", "--filters", "100"]);
+    passes(Fault::None, &[PAIRS, &["--size", "100000"]].concat());
+}
+
+#[test]
+fn a_paced_run_keeps_its_rate() {
+    let report = passes(Fault::None, &["pair", "--pairs", "4", "--rate", "1000"]);
+    let rate = report["published_per_second"].as_f64().unwrap();
+    assert!((900.0..1100.0).contains(&rate), "{report}");
+}
+
+#[test]
+fn a_lost_copy_fails_the_run() {
+    for qos in ["0", "2"] {
+        let (report, said) = fails(Fault::Lose, &[PAIRS, &["-q", qos]].concat());
+        assert!(count(&report, "lost") > 0 && said.contains("lost"), "{said}");
+        assert_eq!((count(&report, "duplicated"), count(&report, "reordered")), (0, 0), "{said}");
+    }
+    let (report, said) = fails(Fault::Lose, &["fanout", "--subscribers", "10"]);
+    assert!(count(&report, "lost") > 0, "{said}");
+    let (report, said) = fails(Fault::Lose, &["fanin", "--publishers", "10"]);
+    assert!(count(&report, "lost") > 0, "{said}");
+}
+
+#[test]
+fn a_second_copy_fails_the_run() {
+    let (report, said) = fails(Fault::Duplicate, PAIRS);
+    assert!(count(&report, "duplicated") > 0, "{said}");
+    assert_eq!((count(&report, "lost"), count(&report, "reordered")), (0, 0), "{said}");
+}
+
+#[test]
+fn a_swapped_pair_fails_the_run() {
+    let (report, said) = fails(Fault::Swap, PAIRS);
+    assert!(count(&report, "reordered") > 0, "{said}");
+    assert_eq!(count(&report, "duplicated"), 0, "{said}");
+}
+
+#[test]
+fn an_altered_copy_fails_the_run() {
+    for fault in [Fault::Alter, Fault::Rename] {
+        let (report, said) = fails(fault, PAIRS);
+        assert!(count(&report, "corrupt") > 0, "{said}");
+    }
+}
+
+#[test]
+fn a_missing_acknowledgement_fails_the_run() {
+    for qos in ["1", "2"] {
+        let (report, said) = fails(Fault::SwallowAck, &[PAIRS, &["-q", qos]].concat());
+        assert!(count(&report, "unacknowledged") > 0, "{said}");
+        assert_eq!(count(&report, "lost"), 0, "{said}");
+    }
+}
+
+#[test]
+fn a_closed_connection_and_a_lower_grant_fail_the_run() {
+    let (_, said) = fails(Fault::HangUp, PAIRS);
+    assert!(said.contains("closed the connection of publisher"), "{said}");
+    let (_, said) = fails(Fault::Downgrade, &[PAIRS, &["-q", "1"]].concat());
+    assert!(said.contains("granted 0x00"), "{said}");
+}
+
+#[test]
+fn connecting_and_idling_are_measured_with_the_brokers_cpu_and_memory() {
+    let pid = std::process::id().to_string(); // the stub is a thread of this process
+    for version in ["3", "4", "5"] {
+        let report = passes(Fault::None, &["conn", "--parallel", "4", "-V", version, "--broker-pid", &pid]);
+        assert!(report["cycles"].as_u64().unwrap() > 10, "{report}");
+        assert!(report["broker"]["cpu_us_per_message"].as_f64().unwrap() > 1.0, "{report}");
+    }
+    let idle = ["idle", "--connections", "20", "--own-filter", "--settle", "0.1", "--touch-mib", "1"];
+    let report = passes(Fault::None, &[&idle[..], &["--broker-pid", &pid]].concat());
+    assert!(report["broker"]["rss_bytes"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(report["disturbed"], 0);
+}
+
+#[test]
+fn source_addresses_are_used_in_turn() {
+    let sources = ["--ifaddr", "127.0.0.2,127.0.0.3"];
+    passes(Fault::None, &[PAIRS, &sources[..]].concat());
+    let wrong_family = bench(1, &[PAIRS, &["--ifaddr", "::1"]].concat());
+    assert_eq!(wrong_family.status.code(), Some(2));
+}
+
+#[test]
+fn other_machines_are_refused_unless_told() {
+    let output = bench(1, &[PAIRS, &["--host", "192.0.2.1"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--allow-remote"));
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_no_check_failure() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    assert_eq!(bench(free, PAIRS).status.code(), Some(2));
+}

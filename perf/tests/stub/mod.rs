@@ -1,0 +1,198 @@
+//! A tiny broker in a thread of the test, correct or with one planted fault in every [`EVERY`] chances.
+
+use shardmq_shards::wire::{
+    Ack, AckProperties, Connack, ConnackProperties, Packet, PacketId, Publish, QoS, ReasonCode, Split,
+    Suback, Version, split,
+};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// A fault strikes once in so many chances.
+pub const EVERY: u64 = 500;
+
+/// What the stub does wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// A copy is not sent.
+    Lose,
+    /// A copy is sent twice.
+    Duplicate,
+    /// A copy changes places with the next one of its topic at its subscriber.
+    Swap,
+    /// A byte of a copy's payload is another.
+    Alter,
+    /// A copy goes out under another topic.
+    Rename,
+    /// An acknowledgement is not sent.
+    SwallowAck,
+    /// A connection is closed.
+    HangUp,
+    /// Every subscription is granted at QoS 0.
+    Downgrade,
+}
+
+struct Subscription {
+    filter: String,
+    stream: TcpStream,
+    version: Version,
+    /// A copy held back until the next one of the same topic.
+    held: Option<(String, Vec<u8>)>,
+}
+
+struct Broker {
+    fault: Fault,
+    chances: u64,
+    subscriptions: Vec<Subscription>,
+}
+
+impl Broker {
+    fn strikes(&mut self, fault: Fault) -> bool {
+        if self.fault == fault {
+            self.chances += 1;
+            return self.chances.is_multiple_of(EVERY);
+        }
+        false
+    }
+
+    fn deliver(&mut self, publish: &Publish<'_>) {
+        for index in 0..self.subscriptions.len() {
+            if matches(&self.subscriptions[index].filter, publish.topic) {
+                self.deliver_copy(index, publish);
+            }
+        }
+    }
+
+    fn deliver_copy(&mut self, index: usize, publish: &Publish<'_>) {
+        if self.strikes(Fault::Lose) {
+            return;
+        }
+        let version = self.subscriptions[index].version;
+        let mut payload = publish.payload.to_vec();
+        if self.strikes(Fault::Alter) {
+            *payload.last_mut().expect("payloads carry a stamp") ^= 1;
+        }
+        let topic = if self.strikes(Fault::Rename) { "elsewhere" } else { publish.topic };
+        let mut bytes = Vec::new();
+        Publish { payload: &payload, topic, dup: false, ..*publish }.encode(version, &mut bytes);
+        if self.strikes(Fault::Duplicate) {
+            bytes.extend_from_within(..);
+        }
+        if self.strikes(Fault::Swap) && self.subscriptions[index].held.is_none() {
+            self.subscriptions[index].held = Some((publish.topic.into(), bytes));
+            return;
+        }
+        let subscription = &mut self.subscriptions[index];
+        if let Some((_, held)) = subscription.held.take_if(|(topic, _)| topic == publish.topic) {
+            bytes.extend(held);
+        }
+        let _ = subscription.stream.write_all(&bytes); // the generator may be gone
+    }
+}
+
+/// Starts a stub on a port of its own, which it returns.
+pub fn start(fault: Fault) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    let broker = Arc::new(Mutex::new(Broker { fault, chances: 0, subscriptions: Vec::new() }));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let broker = broker.clone();
+            std::thread::spawn(move || serve(stream, &broker));
+        }
+    });
+    port
+}
+
+fn serve(mut stream: TcpStream, broker: &Mutex<Broker>) {
+    let mut version = Version::V311;
+    let mut unread = Vec::new();
+    let mut chunk = [0; 64 * 1024];
+    let _ = stream.set_nodelay(true);
+    while let Ok(count @ 1..) = stream.read(&mut chunk) {
+        unread.extend_from_slice(&chunk[..count]);
+        let mut at = 0;
+        while let Ok(Split::Whole(frame)) = split(&unread[at..], 1 << 24) {
+            at += frame.wire_bytes();
+            let packet = Packet::decode(frame, version).expect("the generator speaks MQTT");
+            if let Packet::Connect(connect) = &packet {
+                version = connect.version;
+            }
+            let mut replies = Vec::new();
+            let goes_on = handle(packet, version, &stream, broker, &mut replies);
+            if !goes_on || stream.write_all(&replies).is_err() {
+                let _ = stream.shutdown(std::net::Shutdown::Both); // a clone may live on as a subscription
+                return;
+            }
+        }
+        unread.drain(..at);
+    }
+}
+
+/// Handles one packet; false: the connection ends.
+fn handle(
+    packet: Packet<'_>,
+    version: Version,
+    stream: &TcpStream,
+    broker: &Mutex<Broker>,
+    replies: &mut Vec<u8>,
+) -> bool {
+    let mut broker = broker.lock().expect("no connection panics with the lock");
+    let ack = |packet_id: PacketId| Ack {
+        packet_id,
+        reason: ReasonCode::Success,
+        properties: AckProperties::default(),
+    };
+    match packet {
+        Packet::Connect(_) => {
+            let (reason, properties) = (ReasonCode::Success, ConnackProperties::default());
+            Packet::Connack(Connack { session_present: false, reason, properties }).encode(version, replies);
+        }
+        Packet::Subscribe(subscribe) => {
+            let mut codes = Vec::new();
+            for entry in subscribe.filters.iter() {
+                let stream = stream.try_clone().expect("descriptors suffice");
+                let filter = entry.filter.to_string();
+                broker.subscriptions.push(Subscription { filter, stream, version, held: None });
+                let qos = if broker.fault == Fault::Downgrade { QoS::AtMostOnce } else { entry.options.qos };
+                codes.push(qos as u8);
+            }
+            let (packet_id, properties) = (subscribe.packet_id, AckProperties::default());
+            Packet::Suback(Suback { packet_id, properties, codes: &codes }).encode(version, replies);
+        }
+        Packet::Publish(publish) => {
+            if broker.strikes(Fault::HangUp) {
+                return false;
+            }
+            broker.deliver(&publish);
+            match publish.packet_id.filter(|_| !broker.strikes(Fault::SwallowAck)) {
+                None => {}
+                Some(id) if publish.qos == QoS::AtLeastOnce => {
+                    Packet::Puback(ack(id)).encode(version, replies)
+                }
+                Some(id) => Packet::Pubrec(ack(id)).encode(version, replies),
+            }
+        }
+        Packet::Pubrec(received) => Packet::Pubrel(ack(received.packet_id)).encode(version, replies),
+        Packet::Pubrel(released) => Packet::Pubcomp(ack(released.packet_id)).encode(version, replies),
+        Packet::Pingreq => Packet::Pingresp.encode(version, replies),
+        Packet::Disconnect(_) => return false,
+        _ => {}
+    }
+    true
+}
+
+fn matches(filter: &str, topic: &str) -> bool {
+    let mut levels = topic.split('/');
+    for wanted in filter.split('/') {
+        match (wanted, levels.next()) {
+            ("#", _) => return true,
+            ("+", Some(_)) => {}
+            (wanted, Some(level)) if wanted == level => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
+}
