@@ -175,6 +175,8 @@ fn read_id(reader: &mut Reader<'_>) -> Result<Property, Violation> {
     Property::from_id(reader.variable_integer()?).ok_or(Violation::PropertyUnknown)
 }
 
+const _: () = assert!(USER_PROPERTIES_BYTES_MAX / 5 <= u16::MAX as usize, "a pair takes at least five bytes");
+
 /// One packet's properties while they are read. User properties, which every packet may carry, never reach the packet's own loop.
 pub(super) struct PropertyReader<'a> {
     section: &'a [u8],
