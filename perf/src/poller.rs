@@ -68,20 +68,17 @@ impl Poller {
     /// Waits for something to happen, at most `timeout_ns`; [`Poller::ready`] tells what.
     pub fn wait(&mut self, timeout_ns: u64) -> Result<usize, BenchError> {
         self.events.clear();
-        if timeout_ns > 0 {
-            // ppoll counts nanoseconds on every kernel, epoll_wait only milliseconds before 5.11.
-            let timeout = Timespec {
-                tv_sec: (timeout_ns / 1_000_000_000) as i64,
-                tv_nsec: (timeout_ns % 1_000_000_000) as i64,
-            };
+        let mut timeout = timespec(timeout_ns / 1_000_000 * 1_000_000);
+        // Before 5.11 epoll_wait counts whole milliseconds, too coarse for the last stretch to a paced message; ppoll counts nanoseconds.
+        if (1..2_000_000).contains(&timeout_ns) {
             let set = &mut [PollFd::new(&self.epoll, PollFlags::IN)];
-            match poll(set, Some(&timeout)) {
+            match poll(set, Some(&timespec(timeout_ns))) {
                 Ok(0) | Err(Errno::INTR) => return Ok(0),
-                Ok(_) => {}
+                Ok(_) => timeout = Timespec::default(),
                 Err(error) => return Err(BenchError::system("poll", error)),
             }
         }
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&Timespec::default())) {
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timeout)) {
             Ok(count) => Ok(count),
             Err(Errno::INTR) => Ok(0),
             Err(error) => Err(BenchError::system("epoll_wait", error)),
@@ -99,4 +96,8 @@ impl Poller {
             writable: flags.intersects(epoll::EventFlags::OUT | ended),
         }
     }
+}
+
+fn timespec(ns: u64) -> Timespec {
+    Timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 }
 }
