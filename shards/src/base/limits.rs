@@ -44,14 +44,24 @@ pub const SHARED_PAYLOAD_BYTES_MIN: usize = 4 * 1024;
 pub const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of replies (acknowledgements, pings) that a client may leave unread before it is closed: it is not reading at all.
 pub const REPLY_BUFFER_BYTES_MAX: usize = 1024 * 1024;
+/// Connections of one shard that have not sent their CONNECT; more stay in the kernel's backlog, so that half-open sockets cost no memory.
+pub const HALF_OPEN_MAX: usize = 4096;
+/// Input bytes held for a parked connection before its reader is paused: one read.
+pub const HELD_INPUT_BYTES_MAX: usize = 16 * 1024;
+/// Copies that one turn of a shard makes before publishers wait for the next: about a millisecond of work.
+pub const COPIES_PER_TURN: u32 = 4096;
+/// Live topics that a retained replay remembers, so as not to send an older retained copy behind them.
+pub const REPLAY_LIVE_TOPICS_MAX: usize = 64 * 1024;
 /// Messages waiting behind the open fan-out cursors of a shard: past it the publisher is parked, the lane left undrained.
 pub const CURSOR_MESSAGES_MAX: usize = 1024;
 /// Slots of a data lane between two shards: deep enough to ride out a turn of the receiver, small enough to bound memory.
 pub const DATA_LANE_SLOTS: usize = 1024;
 /// Slots of a control lane: the sum of the credits below, asserted where lanes are made.
 pub const CONTROL_LANE_SLOTS: usize = 1024;
-/// Claims and releases that a shard may have unanswered at the coordinator.
-pub const CLAIM_CREDITS: usize = 128;
+/// Batches that a shard may have unanswered at the coordinator, and slots of the lanes between the two.
+pub const CLAIM_BATCH_CREDITS: usize = 4;
+/// Claims and releases in one batch, so that the coordinator's turn is bounded by the number of shards.
+pub const CLAIM_BATCH_MAX: usize = 256;
 /// Connections that a shard may have on their way to one other shard.
 pub const HANDOFF_CREDITS: usize = 64;
 /// Interest batches unapplied at any one peer.
@@ -60,6 +70,8 @@ pub const INTEREST_CREDITS: usize = 4;
 pub const RETAINED_QUERY_CREDITS: usize = 64;
 /// Retained messages in one batch of a query: bounds the turn of both sides.
 pub const RETAINED_BATCH_MAX: usize = 64;
+/// Retained topics looked at for one page, matching or not: bounds the turn of a lookup that matches little.
+pub const RETAINED_STEPS_MAX: usize = 1024;
 /// Messages drained from one inbound lane per turn, so that no source starves another.
 pub const LANE_DRAIN_PER_TURN: usize = 256;
 /// Timers expired per turn, so that a burst of deadlines does not stall traffic.
@@ -102,7 +114,7 @@ pub struct Limits {
     /// Receivers of one message served per turn; the rest becomes a cursor over later turns.
     pub fan_out_batch: u32,
     /// Retained messages over all shards.
-    pub retained_messages_max: u64,
+    pub retained_messages_max: usize,
 }
 
 impl Default for Limits {

@@ -2,6 +2,9 @@
 
 pub mod hash;
 pub mod limits;
+pub mod lsn;
+pub mod parted;
+pub mod planted;
 pub mod random;
 pub mod shard_set;
 pub mod slab;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::levels::{Levels, fold};
-use super::parted::Parted;
 use super::routes::Routes;
 use super::shape::{PREFIX_BITS, PREFIX_LEVELS, Shape};
 use crate::base::limits::{MATCH_CACHE_BYTES_MAX, MATCH_CACHE_SWEEP_MAX, MATCH_CACHE_TOPICS_MAX};
+use crate::base::parted::Parted;
 use crate::base::slab::Slab;
 
 /// How the match cache does: counters since the start, and its size now.

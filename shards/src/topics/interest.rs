@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::levels::fold;
-use super::parted::Parted;
 use super::shape::{Shape, ShapeSlot, Shapes};
+use crate::base::parted::Parted;
 
 /// Numbers the interest transitions of one shard; whoever waits for a transition waits for its ticket.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]

@@ -1,7 +1,7 @@
 //! Topics: validated names and filters, where a topic goes (own subscriptions, the other shards' interest, the match
 //! cache over both), and the retained messages.
 //!
-//! A shard owns one [`TopicIndex`] (DESIGN.md section 5) and one [`RetainedStore`]. Files, from the outside in:
+//! A shard owns one [`TopicIndex`] (DESIGN.md section 5) and one [`RetainedStore`](retained::RetainedStore). Files, from the outside in:
 //! `index` is the façade; `tree` (with `trie`, `subscribers`, `filter_set`) holds the own sessions' subscriptions in full detail; `interest`
 //! counts them per fingerprint and tells the peers; `replica` is what the peers told; `shape` names wildcard patterns for both; `cache` remembers
 //! `routes` per topic.
@@ -19,7 +19,6 @@ pub mod tree;
 
 mod cache;
 mod levels;
-mod parted;
 mod replica;
 mod trie;
 
@@ -29,7 +28,6 @@ pub use filter_set::FilterSet;
 pub use index::{Subscribed, TopicIndex};
 pub use interest::{Fingerprinted, InterestBatch, InterestChange, Ticket};
 pub use name::{TopicError, TopicName};
-pub use retained::{RetainedFull, RetainedPage, RetainedSet, RetainedStore};
 pub use routes::{Receiver, Routes};
 pub use shape::Shape;
 pub use subscribers::Subscriber;

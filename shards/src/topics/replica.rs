@@ -2,8 +2,8 @@
 
 use super::interest::{join, split};
 use super::levels::{Levels, fold};
-use super::parted::Parted;
 use super::shape::{ShapeSlot, Shapes};
+use crate::base::parted::Parted;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::slab::Slab;
 

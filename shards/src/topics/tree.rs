@@ -3,11 +3,11 @@
 use super::filter::TopicFilter;
 use super::levels::Levels;
 use super::name::TopicName;
-use super::parted::Parted;
 use super::shape::ShapeSlot;
 use super::subscribers::{Subscriber, Subscribers};
 use super::trie::Trie;
 use crate::base::hash::HashKey;
+use crate::base::parted::Parted;
 use crate::base::slab::{Key, Slab};
 
 /// Names a filter in its shard's tree, as long as someone subscribes it.

@@ -1,9 +1,9 @@
 //! The wildcard filters of this shard's own sessions, level by level.
 
 use super::levels::{Levels, fold};
-use super::parted::Parted;
 use super::tree::FilterId;
 use crate::base::hash::HashKey;
+use crate::base::parted::Parted;
 use crate::base::slab::Slab;
 
 /// A trie over levels. All literal children of all nodes stand in one parted table by (parent, level), so that a node with a million children costs no
@@ -197,42 +197,4 @@ fn rehash(key: &HashKey, nodes: &Slab<Node>, id: u32) -> u64 {
     let node = nodes.at(id).expect("a linked node exists");
     let level = node.level.as_deref().expect("only literal children have an edge");
     edge_hash(node.parent, key.hash(level.as_bytes()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::random::Random;
-    use std::collections::BTreeMap;
-
-    #[test]
-    fn nodes_live_as_long_as_a_filter_needs_them() {
-        let key = HashKey::from_seed(1);
-        let mut random = Random::from_seed(2);
-        let mut trie = Trie::new(key.clone());
-        let mut filters: BTreeMap<String, (u32, FilterId)> = BTreeMap::new();
-        for step in 0..20_000 {
-            let mut levels: Vec<&str> =
-                (0..1 + random.below(4)).map(|_| *random.pick(&["a", "b", "", "+"])).collect();
-            levels.push(if random.one_in(2) { "#" } else { "+" });
-            let text = levels.join("/");
-            let levels = Levels::of(&text, &key);
-            match filters.remove(&text) {
-                Some((node, id)) => {
-                    assert_eq!(trie.find(&levels), Some(id));
-                    trie.remove(node, text.ends_with('#'));
-                    assert_eq!(trie.find(&levels), None);
-                }
-                None => {
-                    let id = FilterId::numbered(step);
-                    filters.insert(text.clone(), (trie.insert(&levels, id), id));
-                }
-            }
-        }
-        assert!(trie.len() > 100);
-        for (text, (node, _)) in filters {
-            trie.remove(node, text.ends_with('#'));
-        }
-        assert_eq!((trie.len(), trie.edges.len()), (1, 0), "only the root is left");
-    }
 }

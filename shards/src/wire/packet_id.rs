@@ -17,6 +17,25 @@ impl PacketId {
         }
     }
 
+    /// The first identifier.
+    pub const MIN: PacketId = PacketId(NonZeroU16::MIN);
+
+    /// The identifier `steps` after this one; after 65,535 comes 1.
+    #[inline]
+    pub const fn plus(self, steps: usize) -> PacketId {
+        let index = (self.get() as usize - 1 + steps) % u16::MAX as usize;
+        match PacketId::new(index as u16 + 1) {
+            Some(id) => id,
+            None => unreachable!(),
+        }
+    }
+
+    /// How many steps lead from `first` to this one, 0 to 65,534.
+    #[inline]
+    pub const fn distance_from(self, first: PacketId) -> usize {
+        (self.get() as usize + u16::MAX as usize - first.get() as usize) % u16::MAX as usize
+    }
+
     /// Its number, 1 to 65,535.
     #[inline]
     pub const fn get(self) -> u16 {

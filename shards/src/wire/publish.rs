@@ -155,6 +155,16 @@ impl<'a> PublishProperties<'a> {
         self.user.put(out);
     }
 
+    /// Whether there is anything to forward to subscribers.
+    #[inline]
+    pub fn has_forwarded(&self) -> bool {
+        self.payload_format_utf8.is_some()
+            || self.response_topic.is_some()
+            || self.correlation_data.is_some()
+            || self.content_type.is_some()
+            || !self.user.is_empty()
+    }
+
     /// Bytes that `put_forwarded` appends.
     pub(super) fn forwarded_bytes(&self) -> usize {
         let field = |bytes: Option<usize>| bytes.map_or(0, |bytes| 3 + bytes);

@@ -9,7 +9,7 @@ use crate::base::limits::TABLE_PARTS;
 /// The parts are of different sizes, spread evenly (by logarithm) over a factor of two: the biggest part is about to double when the smallest just has. So
 /// whatever the number of entries, some parts are full and some half empty, the memory per entry stays within 1.5 to 1.75 buckets, and no wave of
 /// rehashes comes over a table that grows steadily.
-pub(super) struct Parted<T> {
+pub struct Parted<T> {
     parts: Box<[HashTable<T>]>,
     len: usize,
 }
@@ -48,46 +48,52 @@ fn part(hash: u64) -> usize {
     usize::from(PART_OF[(hash >> PART_SHIFT) as usize % PART_SLOTS])
 }
 
+impl<T> Default for Parted<T> {
+    fn default() -> Self {
+        Parted::new()
+    }
+}
+
 impl<T> Parted<T> {
     /// An empty table.
-    pub(super) fn new() -> Parted<T> {
+    pub fn new() -> Parted<T> {
         Parted { parts: (0..TABLE_PARTS).map(|_| HashTable::new()).collect(), len: 0 }
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Entries.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.len
     }
 
     /// Bytes allocated for entries, used and free.
-    pub(super) fn memory_bytes(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         self.parts.iter().map(HashTable::allocation_size).sum::<usize>()
             + TABLE_PARTS * size_of::<HashTable<T>>()
     }
 
     /// The entry with this hash for which `is` holds.
-    pub(super) fn find(&self, hash: u64, is: impl FnMut(&T) -> bool) -> Option<&T> {
+    pub fn find(&self, hash: u64, is: impl FnMut(&T) -> bool) -> Option<&T> {
         self.parts[part(hash)].find(hash, is)
     }
 
     /// The same, to change; what it is found by must not change.
-    pub(super) fn find_mut(&mut self, hash: u64, is: impl FnMut(&T) -> bool) -> Option<&mut T> {
+    pub fn find_mut(&mut self, hash: u64, is: impl FnMut(&T) -> bool) -> Option<&mut T> {
         self.parts[part(hash)].find_mut(hash, is)
     }
 
     /// Adds an entry that is not in the table yet; `rehash` gives the hash of any entry.
-    pub(super) fn insert(&mut self, hash: u64, entry: T, rehash: impl Fn(&T) -> u64) -> &mut T {
+    pub fn insert(&mut self, hash: u64, entry: T, rehash: impl Fn(&T) -> u64) -> &mut T {
         self.len += 1;
         self.parts[part(hash)].insert_unique(hash, entry, rehash).into_mut()
     }
 
     /// Takes out the entry with this hash for which `is` holds, and gives memory back when its part is nearly empty.
-    pub(super) fn remove(
-        &mut self,
-        hash: u64,
-        is: impl FnMut(&T) -> bool,
-        rehash: impl Fn(&T) -> u64,
-    ) -> Option<T> {
+    pub fn remove(&mut self, hash: u64, is: impl FnMut(&T) -> bool, rehash: impl Fn(&T) -> u64) -> Option<T> {
         let part = &mut self.parts[part(hash)];
         let (entry, _) = part.find_entry(hash, is).ok()?.remove();
         self.len -= 1;

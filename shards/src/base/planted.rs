@@ -1,0 +1,77 @@
+//! Bugs planted on purpose, so that every checker of the simulator is seen to fail once.
+//!
+//! Compiled out of release builds: without debug assertions [`Planted::is`] is the constant `false`. The list with the checker that
+//! catches each stands in ARCHITECTURE.md.
+
+/// A bug that the simulator can switch on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bug {
+    /// SUBACK goes out before the peers have applied the interest it depends on.
+    SubackWithoutInterest,
+    /// SUBACK waits for the subscriber's own transition only, not for another client's that is still on its way.
+    SubackIgnoresForeignTransition,
+    /// A fingerprint that two filters share is withdrawn when the first of them goes.
+    FingerprintNotCounted,
+    /// The home shard accepts an arrival whose epoch is below the highest that it saw.
+    StaleClaimAccepted,
+    /// The coordinator forgets an id on a release that a later claim has overtaken.
+    StaleReleaseObeyed,
+    /// A takeover leaves the old connection open.
+    TakeoverKeepsOld,
+    /// The sleeping shard does not look at its lanes again after it set its flag.
+    SleepWithoutRecheck,
+    /// Freed lane slots are not announced to a sender that waits for them.
+    ParkedNeverResumed,
+    /// The QoS 2 packet id of a repeated PUBLISH is not recognised.
+    DuplicateNotRecognised,
+    /// Messages in flight are not sent again when the session resumes.
+    ResumeForgetsInFlight,
+    /// A message of a topic with an open fan-out cursor is delivered past it.
+    CursorOvertaken,
+    /// A connection resumed from parking handles the bytes that arrived later first.
+    ParkedInputReordered,
+    /// A full queue drops without counting.
+    DropNotCounted,
+    /// A session's queue ignores its limit.
+    QueueUnbounded,
+    /// PUBACK goes out before its log sequence number is committed.
+    AckBeforeCommit,
+    /// A retained query is answered before the lanes have reached the positions that it names.
+    RetainedQueryTooEarly,
+    /// The will is dropped when the connection breaks.
+    WillForgotten,
+    /// A timer is re-armed every second although nothing is due.
+    IdleTimerSpins,
+}
+
+/// The planted bug of this run, if any.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Planted {
+    #[cfg(debug_assertions)]
+    bug: Option<Bug>,
+}
+
+impl Planted {
+    /// A run with `bug` in it. Without debug assertions there is none.
+    pub fn bug(bug: Bug) -> Planted {
+        #[cfg(debug_assertions)]
+        return Planted { bug: Some(bug) };
+        #[cfg(not(debug_assertions))]
+        {
+            let _ = bug;
+            Planted {}
+        }
+    }
+
+    /// Whether `bug` is planted.
+    #[inline]
+    pub fn is(self, bug: Bug) -> bool {
+        #[cfg(debug_assertions)]
+        return self.bug == Some(bug);
+        #[cfg(not(debug_assertions))]
+        {
+            let _ = bug;
+            false
+        }
+    }
+}
