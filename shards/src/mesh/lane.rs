@@ -1,0 +1,427 @@
+//! Lanes: bounded queues per ordered shard pair, with the bells that wake who sleeps at their other end.
+
+use super::{ClaimBatch, ClaimReplies, Control, Deliver};
+use crate::base::limits::{CLAIM_BATCH_CREDITS, CONTROL_LANE_SLOTS, DATA_LANE_SLOTS};
+use crate::base::planted::{Bug, Planted};
+use crate::base::shard_set::{SHARDS_MAX, ShardId, ShardSet};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+
+/// Wakes one sleeping shard: an eventfd write in the real drivers.
+pub trait Wake: Send + Sync {
+    /// Makes the sleeper's wait return. Called at most once per sleep.
+    fn wake(&self);
+}
+
+/// What one shard's peers leave for it to see. Lives on every core; peers set bits, the owner takes them.
+struct Bell {
+    /// Shards that put something on a lane to the owner.
+    inbound: AtomicU64,
+    /// Shards whose data lane, once full, has room for the owner again.
+    space: AtomicU64,
+    /// The coordinator answered (at a shard's bell).
+    coordinator: AtomicBool,
+    /// The broker is to stop.
+    shutdown: AtomicBool,
+    /// The owner is about to block, or blocks.
+    sleeping: AtomicBool,
+    wake: Arc<dyn Wake>,
+}
+
+impl Bell {
+    fn new(wake: Arc<dyn Wake>) -> Bell {
+        Bell {
+            inbound: AtomicU64::new(0),
+            space: AtomicU64::new(0),
+            coordinator: AtomicBool::new(false),
+            shutdown: AtomicBool::new(false),
+            sleeping: AtomicBool::new(false),
+            wake,
+        }
+    }
+
+    /// After a bit was set: wakes the owner if it sleeps. The fence pairs with the one in [`Bell::try_sleep`]: either the owner sees the
+    /// bit when it looks again, or the ringer sees the flag.
+    fn ring(&self) -> bool {
+        fence(Ordering::SeqCst);
+        let asleep = self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::Relaxed);
+        if asleep {
+            self.wake.wake();
+        }
+        asleep
+    }
+
+    fn is_silent(&self) -> bool {
+        self.inbound.load(Ordering::Relaxed) == 0
+            && self.space.load(Ordering::Relaxed) == 0
+            && !self.coordinator.load(Ordering::Relaxed)
+            && !self.shutdown.load(Ordering::Relaxed)
+    }
+
+    fn try_sleep(&self, planted: Planted) -> bool {
+        self.sleeping.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.is_silent() || planted.is(Bug::SleepWithoutRecheck) {
+            return true;
+        }
+        self.sleeping.store(false, Ordering::Relaxed);
+        false
+    }
+}
+
+/// Shared by all ports: bells by shard (the coordinator's last), and who waits for room on which lane.
+struct Board {
+    bells: Box<[Bell]>,
+    /// Bit `from` at index `to`: the sender `from` has parked work for the lane to `to`.
+    wants_space: Box<[AtomicU64]>,
+    planted: Planted,
+}
+
+impl Board {
+    fn coordinator(&self) -> &Bell {
+        self.bells.last().expect("the coordinator's bell is always there")
+    }
+}
+
+/// The lanes between one shard and one peer, both directions.
+struct Link {
+    data_out: Sender<Deliver>,
+    data_in: Receiver<Deliver>,
+    control_out: Sender<Control>,
+    control_in: Receiver<Control>,
+}
+
+impl Link {
+    /// Both ends of the lanes between two shards.
+    fn pair() -> (Link, Link) {
+        let (data_out, data_there) = bounded(DATA_LANE_SLOTS);
+        let (data_back, data_in) = bounded(DATA_LANE_SLOTS);
+        let (control_out, control_there) = bounded(CONTROL_LANE_SLOTS);
+        let (control_back, control_in) = bounded(CONTROL_LANE_SLOTS);
+        let here = Link { data_out, data_in, control_out, control_in };
+        (
+            here,
+            Link {
+                data_out: data_back,
+                data_in: data_there,
+                control_out: control_back,
+                control_in: control_there,
+            },
+        )
+    }
+}
+
+/// One shard's ends of all its lanes. Owned by the shard's driver loop.
+pub struct Port {
+    own: ShardId,
+    links: Vec<Option<Link>>,
+    claims: Sender<ClaimBatch>,
+    replies: Receiver<ClaimReplies>,
+    board: Arc<Board>,
+    /// Lanes known to hold something.
+    pending: ShardSet,
+    /// Peers to ring at the end of the turn.
+    to_ring: ShardSet,
+    ring_coordinator: bool,
+    bells_rung: u64,
+}
+
+/// The coordinator's ends of the lanes to all shards. Owned by shard 0's driver loop, or by the coordinator's thread.
+pub struct CoordinatorPort {
+    claims: Vec<Receiver<ClaimBatch>>,
+    replies: Vec<Sender<ClaimReplies>>,
+    board: Arc<Board>,
+    pending: ShardSet,
+}
+
+/// Both kinds of ends, as [`mesh`] makes them.
+pub struct Coordination {
+    /// One port per shard, in shard order.
+    pub ports: Vec<Port>,
+    /// The coordinator's port.
+    pub coordinator: CoordinatorPort,
+    /// For who starts and stops the broker.
+    pub handle: MeshHandle,
+}
+
+/// Reaches every shard from outside: asks them to stop.
+#[derive(Clone)]
+pub struct MeshHandle {
+    board: Arc<Board>,
+}
+
+impl MeshHandle {
+    /// Tells all shards to stop, and wakes them.
+    pub fn request_shutdown(&self) {
+        let (_, shards) = self.board.bells.split_last().expect("the coordinator's bell is always there");
+        for bell in shards {
+            bell.shutdown.store(true, Ordering::Relaxed);
+            bell.ring();
+        }
+    }
+
+    /// Tells a coordinator on its own thread to stop, once all shards have.
+    pub fn stop_coordinator(&self) {
+        self.board.coordinator().shutdown.store(true, Ordering::Relaxed);
+        self.board.coordinator().ring();
+    }
+}
+
+/// Makes the lanes of a broker. `wakes` has one entry per shard; `coordinator` wakes whoever runs the coordinator.
+pub fn mesh(wakes: Vec<Arc<dyn Wake>>, coordinator: Arc<dyn Wake>, planted: Planted) -> Coordination {
+    let shards = wakes.len();
+    assert!((1..=SHARDS_MAX).contains(&shards), "a broker has 1 to {SHARDS_MAX} shards");
+    let mut bells: Vec<Bell> = wakes.into_iter().map(Bell::new).collect();
+    bells.push(Bell::new(coordinator));
+    let board = Arc::new(Board {
+        bells: bells.into(),
+        wants_space: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+        planted,
+    });
+    // Ends are made per unordered pair, then dealt out to the two ports.
+    let mut links: Vec<Vec<Option<Link>>> =
+        (0..shards).map(|_| (0..shards).map(|_| None).collect()).collect();
+    let pairs = (0..shards).flat_map(|low| (low + 1..shards).map(move |high| (low, high)));
+    for (low, high) in pairs {
+        let (at_low, at_high) = Link::pair();
+        links[low][high] = Some(at_low);
+        links[high][low] = Some(at_high);
+    }
+    let (mut claims, mut replies) = (Vec::new(), Vec::new());
+    let ports = links
+        .into_iter()
+        .enumerate()
+        .map(|(own, links)| {
+            let (claims_out, claims_in) = bounded(CLAIM_BATCH_CREDITS);
+            let (replies_out, replies_in) = bounded(CLAIM_BATCH_CREDITS);
+            claims.push(claims_in);
+            replies.push(replies_out);
+            Port {
+                own: ShardId::new(own),
+                links,
+                claims: claims_out,
+                replies: replies_in,
+                board: board.clone(),
+                pending: ShardSet::EMPTY,
+                to_ring: ShardSet::EMPTY,
+                ring_coordinator: false,
+                bells_rung: 0,
+            }
+        })
+        .collect();
+    let coordinator = CoordinatorPort { claims, replies, board: board.clone(), pending: ShardSet::EMPTY };
+    Coordination { ports, coordinator, handle: MeshHandle { board } }
+}
+
+impl Port {
+    /// The shard at this end.
+    pub fn own(&self) -> ShardId {
+        self.own
+    }
+
+    /// Shards of the broker, this one included.
+    pub fn shards(&self) -> usize {
+        self.links.len()
+    }
+
+    fn link(&self, peer: ShardId) -> &Link {
+        self.links[peer.index()].as_ref().expect("a shard has lanes to every shard but itself")
+    }
+
+    fn bell(&self) -> &Bell {
+        &self.board.bells[self.own.index()]
+    }
+
+    /// Takes the bits that peers have set since the last call; the lanes then known to hold something.
+    pub fn take_pending(&mut self) -> ShardSet {
+        if self.bell().inbound.load(Ordering::Relaxed) != 0 {
+            let fresh = ShardSet::from_bits(self.bell().inbound.swap(0, Ordering::Acquire));
+            self.pending = self.pending.union(fresh);
+        }
+        self.pending
+    }
+
+    /// Takes the peers whose lanes have room again.
+    pub fn take_space(&mut self) -> ShardSet {
+        if self.bell().space.load(Ordering::Relaxed) == 0 {
+            return ShardSet::EMPTY;
+        }
+        ShardSet::from_bits(self.bell().space.swap(0, Ordering::Acquire))
+    }
+
+    /// Whether the broker is to stop.
+    pub fn shutdown_requested(&self) -> bool {
+        self.bell().shutdown.load(Ordering::Relaxed)
+    }
+
+    /// Takes the request to stop, so that it no longer keeps the shard from sleeping.
+    pub fn take_shutdown(&mut self) -> bool {
+        self.shutdown_requested() && self.bell().shutdown.swap(false, Ordering::Relaxed)
+    }
+
+    /// The next control message of `from`.
+    pub fn receive_control(&mut self, from: ShardId) -> Option<Control> {
+        self.link(from).control_in.try_recv().ok()
+    }
+
+    /// The next data message of `from`.
+    pub fn receive_data(&mut self, from: ShardId) -> Option<Deliver> {
+        self.link(from).data_in.try_recv().ok()
+    }
+
+    /// The next answer of the coordinator.
+    pub fn receive_replies(&mut self) -> Option<ClaimReplies> {
+        if self.bell().coordinator.load(Ordering::Relaxed) {
+            self.bell().coordinator.store(false, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+        }
+        self.replies.try_recv().ok()
+    }
+
+    /// After lanes of `from` were read: forgets the lane when it is empty, and tells a sender that waits for room once the data lane is
+    /// less than half full.
+    pub fn finish_receiving(&mut self, from: ShardId) {
+        let link = self.link(from);
+        let (waiting, control_is_empty) = (link.data_in.len(), link.control_in.is_empty());
+        if control_is_empty && waiting == 0 {
+            // A message pushed after this look has its bit set after the push, so `take_pending` sees it.
+            self.pending.remove(from);
+        }
+        let roomy = waiting < DATA_LANE_SLOTS / 2;
+        if roomy && !self.board.planted.is(Bug::ParkedNeverResumed) {
+            // Pairs with the fence in `want_space`: either we see the flag, or the sender sees the room.
+            fence(Ordering::SeqCst);
+            let wants = &self.board.wants_space[self.own.index()];
+            let bit = 1 << from.index();
+            if wants.load(Ordering::Relaxed) & bit != 0 && wants.fetch_and(!bit, Ordering::Relaxed) & bit != 0
+            {
+                self.board.bells[from.index()].space.fetch_or(1 << self.own.index(), Ordering::Release);
+                self.bells_rung += u64::from(self.board.bells[from.index()].ring());
+            }
+        }
+    }
+
+    /// Free slots of the data lane to `peer`: at least so many messages can be sent.
+    pub fn free_data_slots(&self, peer: ShardId) -> usize {
+        DATA_LANE_SLOTS - self.link(peer).data_out.len()
+    }
+
+    /// This shard has work parked for the lane to `peer`: it will be told (see [`Port::take_space`]) when half of it is free. Answers
+    /// whether that is so already.
+    pub fn want_space(&mut self, peer: ShardId) -> bool {
+        self.board.wants_space[peer.index()].fetch_or(1 << self.own.index(), Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.free_data_slots(peer) > DATA_LANE_SLOTS / 2
+    }
+
+    /// Puts `message` on the data lane to `peer`.
+    ///
+    /// # Errors
+    /// The lane is full and gives the message back; a sender that reserved its slots never sees that.
+    pub fn send_data(&mut self, peer: ShardId, message: Deliver) -> Result<(), Deliver> {
+        self.to_ring.insert(peer);
+        self.link(peer).data_out.try_send(message).map_err(|error| error.into_inner())
+    }
+
+    /// Puts `message` on the control lane to `peer`.
+    ///
+    /// # Errors
+    /// The lane is full and gives the message back; a sender within its credits never sees that.
+    pub fn send_control(&mut self, peer: ShardId, message: Control) -> Result<(), Control> {
+        self.to_ring.insert(peer);
+        self.link(peer).control_out.try_send(message).map_err(|error| error.into_inner())
+    }
+
+    /// Sends a batch to the coordinator.
+    ///
+    /// # Errors
+    /// All credits are out; the batch comes back.
+    pub fn send_claims(&mut self, batch: ClaimBatch) -> Result<(), ClaimBatch> {
+        self.claims.try_send(batch).map_err(|error| error.into_inner())?;
+        self.ring_coordinator = true;
+        self.board.coordinator().inbound.fetch_or(1 << self.own.index(), Ordering::Release);
+        Ok(())
+    }
+
+    /// End of the turn: tells every peer that was sent something, waking only those that sleep.
+    pub fn ring_peers(&mut self) {
+        for peer in std::mem::take(&mut self.to_ring).iter() {
+            let bell = &self.board.bells[peer.index()];
+            bell.inbound.fetch_or(1 << self.own.index(), Ordering::Release);
+            self.bells_rung += u64::from(bell.ring());
+        }
+        if std::mem::take(&mut self.ring_coordinator) {
+            self.bells_rung += u64::from(self.board.coordinator().ring());
+        }
+    }
+
+    /// Whether lanes are known to hold something that was not taken off yet.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// About to block: announces it and looks once more. `false`: something arrived, do another turn.
+    pub fn try_sleep(&mut self) -> bool {
+        self.pending.is_empty() && self.bell().try_sleep(self.board.planted)
+    }
+
+    /// Awake again.
+    pub fn woke(&mut self) {
+        self.bell().sleeping.store(false, Ordering::Relaxed);
+    }
+
+    /// Sleepers that this shard had to wake: one system call each.
+    pub fn bells_rung(&self) -> u64 {
+        self.bells_rung
+    }
+}
+
+impl CoordinatorPort {
+    /// Shards of the broker.
+    pub fn shards(&self) -> usize {
+        self.claims.len()
+    }
+
+    /// The next batch, taking the shards in turn.
+    pub fn receive(&mut self) -> Option<(ShardId, ClaimBatch)> {
+        let bell = self.board.coordinator();
+        if bell.inbound.load(Ordering::Relaxed) != 0 {
+            self.pending = self.pending.union(ShardSet::from_bits(bell.inbound.swap(0, Ordering::Acquire)));
+        }
+        while let Some(shard) = self.pending.iter().next() {
+            if let Ok(batch) = self.claims[shard.index()].try_recv() {
+                return Some((shard, batch));
+            }
+            self.pending.remove(shard);
+        }
+        None
+    }
+
+    /// Answers a batch of `shard`; the batch's credit guarantees the slot.
+    pub fn send(&mut self, shard: ShardId, replies: ClaimReplies) {
+        let sent = self.replies[shard.index()].try_send(replies);
+        assert!(
+            sent.is_ok() || !self.replies[shard.index()].is_full(),
+            "a batch reserves the slot of its answer"
+        );
+        let bell = &self.board.bells[shard.index()];
+        bell.coordinator.store(true, Ordering::Release);
+        bell.ring();
+    }
+
+    /// Whether the broker is to stop.
+    pub fn shutdown_requested(&self) -> bool {
+        self.board.coordinator().shutdown.load(Ordering::Relaxed)
+    }
+
+    /// As [`Port::try_sleep`]; a coordinator inside shard 0's turn asks here too before the shard sleeps.
+    pub fn try_sleep(&mut self) -> bool {
+        self.pending.is_empty() && self.board.coordinator().try_sleep(Planted::default())
+    }
+
+    /// Awake again.
+    pub fn woke(&mut self) {
+        self.board.coordinator().sleeping.store(false, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,97 @@
+//! Messages between shards.
+
+use crate::base::lsn::Lsn;
+use crate::topics::{InterestBatch, Ticket};
+use crate::wire::Message;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Epoch;
+
+/// A socket as the drivers name it (the file descriptor, or the simulator's own number). Opaque to the core.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Socket(pub u64);
+
+/// Which configured listener accepted a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ListenerId(pub u16);
+
+/// One PUBLISH on its way to a shard that has interest in it, keeps its retained partition, or both.
+///
+/// Data lane, in the publisher's order. Losing one breaks promise 3 and 4; the lane never does.
+#[derive(Clone, Debug)]
+pub struct Deliver {
+    /// The message, shared by all shards that get it.
+    pub message: Message,
+    /// Match it in the receiving shard's own tree.
+    pub fan_out: bool,
+    /// Store it (or clear the topic) in the retained partition that the receiving shard owns.
+    pub store: bool,
+    /// The position of this very message in the sender's lane to the topic's retained partition; 0 when it is not retained.
+    pub retained_position: u64,
+    /// The log record that this message belongs to.
+    pub lsn: Lsn,
+}
+
+/// Everything between two shards that is not a PUBLISH: never behind data.
+#[derive(Debug)]
+pub enum Control {
+    /// Transitions of the sender's interest, to be applied in order and answered by [`Control::InterestApplied`].
+    Interest(Arc<InterestBatch>),
+    /// The receiver's interest up to `through` is applied at the sender.
+    InterestApplied {
+        /// The last ticket of the batch.
+        through: Ticket,
+        /// How many messages the sender had put on its data lane to each shard when it applied the batch.
+        positions: Box<[u64]>,
+    },
+    /// A connection whose session lives at the receiver. Answered by [`Control::HandoffTaken`].
+    Handoff(Box<Handoff>),
+    /// The handoff credit comes back.
+    HandoffTaken,
+    /// Asks the receiver's retained partition for one page. Answered by [`Control::RetainedMatches`].
+    RetainedQuery(Box<RetainedQuery>),
+    /// One page of matches.
+    RetainedMatches(Box<RetainedMatches>),
+}
+
+/// A connection between its accept and its CONNACK, moving to the session's home shard.
+///
+/// Owned by whoever holds it; losing it leaks the socket.
+#[derive(Debug)]
+pub struct Handoff {
+    /// The socket, with no operation in flight.
+    pub socket: Socket,
+    /// Where it was accepted.
+    pub listener: ListenerId,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// The claim's number.
+    pub epoch: Epoch,
+    /// The CONNECT packet and every byte read behind it.
+    pub input: Vec<u8>,
+}
+
+/// One page of retained messages is wanted.
+#[derive(Debug)]
+pub struct RetainedQuery {
+    /// The asker's number for it, returned in the page.
+    pub query: u64,
+    /// The filter, valid.
+    pub filter: Box<str>,
+    /// The topic after which to go on; `None` at the start.
+    pub after: Option<Box<str>>,
+    /// Answer once this many messages of each shard's data lane are consumed. Empty when there is nothing to wait for.
+    pub positions: Box<[u64]>,
+}
+
+/// Retained messages of one partition that match a query.
+#[derive(Debug)]
+pub struct RetainedMatches {
+    /// The asker's number.
+    pub query: u64,
+    /// At most [`crate::base::limits::RETAINED_BATCH_MAX`] messages.
+    pub messages: Vec<Message>,
+    /// Where to go on; `None` when the partition has no more.
+    pub resume: Option<Box<str>>,
+}

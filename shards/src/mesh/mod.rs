@@ -1,0 +1,12 @@
+//! What shards say to each other and to the coordinator, and the lanes that carry it.
+//!
+//! One bounded lane pair (data, control) per ordered pair of shards, one pair per shard with the coordinator. Nothing here blocks and
+//! nothing is dropped: data slots are reserved per PUBLISH by the sender, every control message holds a credit that bounds its kind.
+
+mod claim;
+mod lane;
+mod message;
+
+pub use claim::{Claim, ClaimBatch, ClaimReplies, ClaimReply, Epoch, Outcome, Release};
+pub use lane::{Coordination, CoordinatorPort, MeshHandle, Port, Wake, mesh};
+pub use message::{Control, Deliver, Handoff, ListenerId, RetainedMatches, RetainedQuery, Socket};
