@@ -1,0 +1,121 @@
+//! From the client: QoS 2 packet ids seen, and how much is unacknowledged.
+//!
+//! ```text
+//!            PUBLISH QoS 2              PUBREL
+//!  (unknown) ─────────────► Received ───────────► (unknown)
+//!                │ answered PUBREC when committed     │ answered PUBCOMP, also when unknown
+//!                └─ again: PUBREC, not published again [MQTT-4.3.3-10]
+//! ```
+
+use crate::wire::{PacketId, Violation};
+
+/// The inbound half of a session.
+#[derive(Default, Debug)]
+pub struct Inbound {
+    /// QoS 2 ids between PUBLISH and PUBREL, sorted. At most the receive maximum for v5, at most all 65,535 for v3.
+    received: Vec<PacketId>,
+    /// QoS 1 PUBLISH packets that wait for their commit, of the present connection.
+    uncommitted: u16,
+}
+
+/// What a PUBLISH with QoS above 0 is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Publication {
+    /// Not seen before: publish it.
+    Fresh,
+    /// A QoS 2 id that was received before: acknowledge only.
+    Repeated,
+}
+
+impl Inbound {
+    /// A QoS 1 PUBLISH arrived.
+    ///
+    /// # Errors
+    /// [`Violation::ReceiveMaximumExceeded`] when `receive_maximum` (v5 only) are unacknowledged.
+    pub fn at_least_once(&mut self, receive_maximum: Option<u16>) -> Result<(), Violation> {
+        self.check_quota(receive_maximum)?;
+        self.uncommitted = self.uncommitted.saturating_add(1);
+        Ok(())
+    }
+
+    /// A QoS 2 PUBLISH arrived.
+    ///
+    /// # Errors
+    /// As [`Inbound::at_least_once`].
+    pub fn exactly_once(
+        &mut self,
+        packet_id: PacketId,
+        receive_maximum: Option<u16>,
+    ) -> Result<Publication, Violation> {
+        match self.received.binary_search(&packet_id) {
+            Ok(_) => Ok(Publication::Repeated),
+            Err(at) => {
+                self.check_quota(receive_maximum)?;
+                self.received.insert(at, packet_id);
+                Ok(Publication::Fresh)
+            }
+        }
+    }
+
+    fn check_quota(&self, receive_maximum: Option<u16>) -> Result<(), Violation> {
+        match receive_maximum {
+            Some(maximum) if self.received.len() + usize::from(self.uncommitted) >= usize::from(maximum) => {
+                Err(Violation::ReceiveMaximumExceeded)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The PUBACK of one QoS 1 PUBLISH goes out.
+    pub fn puback_sent(&mut self) {
+        self.uncommitted = self.uncommitted.saturating_sub(1);
+    }
+
+    /// PUBREL: forgets the id. False when it was unknown (v5 answers PUBCOMP with 0x92).
+    pub fn release(&mut self, packet_id: PacketId) -> bool {
+        match self.received.binary_search(&packet_id) {
+            Ok(at) => {
+                self.received.remove(at);
+                if self.received.is_empty() && self.received.capacity() > 32 {
+                    self.received = Vec::new();
+                }
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The connection is gone: what it left unacknowledged will come again.
+    pub fn restart(&mut self) {
+        self.uncommitted = 0;
+    }
+
+    /// QoS 2 ids between PUBLISH and PUBREL.
+    pub fn received(&self) -> &[PacketId] {
+        &self.received
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_qos_2_publish_is_known_until_pubrel_and_the_quota_holds() {
+        let id = |n| PacketId::new(n).expect("not zero");
+        let mut inbound = Inbound::default();
+        assert_eq!(inbound.exactly_once(id(9), Some(2)), Ok(Publication::Fresh));
+        assert_eq!(inbound.exactly_once(id(9), Some(2)), Ok(Publication::Repeated));
+        assert_eq!(inbound.at_least_once(Some(2)), Ok(()));
+        assert_eq!(inbound.exactly_once(id(3), Some(2)), Err(Violation::ReceiveMaximumExceeded));
+        assert_eq!(
+            inbound.exactly_once(id(9), Some(2)),
+            Ok(Publication::Repeated),
+            "a repetition uses no quota"
+        );
+        inbound.puback_sent();
+        assert_eq!(inbound.exactly_once(id(3), None), Ok(Publication::Fresh));
+        assert!(inbound.release(id(9)) && !inbound.release(id(9)));
+        assert_eq!(inbound.received(), [id(3)]);
+    }
+}

@@ -1,0 +1,17 @@
+//! One client's protocol state. Knows its own two directions, nothing of other sessions, sockets or shards.
+
+mod copy;
+mod in_flight;
+mod inbound;
+mod keep_alive;
+mod outbound;
+mod will;
+mod write_buffer;
+
+pub use copy::{Encoded, Identifiers, Incoming, PendingCopy};
+pub use in_flight::{InFlight, Resend, UnknownPacketId};
+pub use inbound::{Inbound, Publication};
+pub use keep_alive::KeepAlive;
+pub use outbound::{DropReason, Offer, Offered, Outbound, Pumped, Writer};
+pub use will::Will;
+pub use write_buffer::{Splice, WriteBuffer};

@@ -1,0 +1,338 @@
+//! Towards the client: what is in flight, what waits, and what is dropped when a limit is met.
+//!
+//! A copy goes straight to the write buffer when nothing of its kind waits before it and there is room; else it waits, bounded by count and
+//! bytes. QoS 0 waits for the socket only, QoS 1 and 2 for the socket and the client's acknowledgements, so they wait apart: the order
+//! that is promised is per QoS [MQTT-4.6.0-5].
+
+use super::in_flight::{InFlight, Resend, UnknownPacketId};
+use super::{Encoded, Identifiers, Incoming, PendingCopy, WriteBuffer};
+use crate::base::limits::{Limits, WRITE_BUFFER_BYTES_MAX};
+use crate::base::planted::{Bug, Planted};
+use crate::base::time::Time;
+use crate::wire::{Ack, Packet, PacketId, QoS, Version};
+use std::collections::VecDeque;
+
+/// Why a copy was not delivered. Every copy that is made and not delivered is counted under one of these or as expired.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum DropReason {
+    /// The session's queue was full.
+    QueueFull,
+    /// QoS 0 for a session without connection.
+    Offline,
+    /// Larger than the client's Maximum Packet Size [MQTT-3.1.2-25].
+    PacketTooLarge,
+    /// The session ended before the copy was delivered.
+    SessionEnded,
+    /// The client answered PUBREC with an error code.
+    Refused,
+}
+
+impl DropReason {
+    /// All reasons, in the order of their counters.
+    pub const ALL: [DropReason; 5] = [
+        DropReason::QueueFull,
+        DropReason::Offline,
+        DropReason::PacketTooLarge,
+        DropReason::SessionEnded,
+        DropReason::Refused,
+    ];
+
+    /// The name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            DropReason::QueueFull => "queue_full",
+            DropReason::Offline => "offline_qos0",
+            DropReason::PacketTooLarge => "packet_too_large",
+            DropReason::SessionEnded => "session_ended",
+            DropReason::Refused => "refused",
+        }
+    }
+}
+
+/// The sending end of the present connection.
+pub struct Writer<'a> {
+    /// Where packets are appended.
+    pub out: &'a mut WriteBuffer,
+    /// The connection's protocol version.
+    pub version: Version,
+    /// The client's Maximum Packet Size.
+    pub packet_bytes_max: u32,
+}
+
+impl Writer<'_> {
+    fn has_room(&self) -> bool {
+        self.out.len() < WRITE_BUFFER_BYTES_MAX
+    }
+}
+
+/// One copy for one session.
+pub struct Offer<'o, 'i> {
+    /// The message.
+    pub incoming: &'o mut Incoming<'i>,
+    /// The same, encoded for this copy's class; filled whenever the session has a connection.
+    pub encoded: &'o Encoded,
+    /// The copy's QoS.
+    pub qos: QoS,
+    /// The copy's retain flag.
+    pub retain: bool,
+    /// The matching subscriptions' identifiers.
+    pub identifiers: &'o [u32],
+}
+
+impl Offer<'_, '_> {
+    fn keep(&mut self) -> PendingCopy {
+        PendingCopy {
+            message: self.incoming.message().clone(),
+            identifiers: Identifiers::from(self.identifiers),
+            qos: self.qos,
+            retain: self.retain,
+        }
+    }
+}
+
+/// What became of an [`Offer`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Offered {
+    /// QoS 0, in the write buffer: delivered as far as MQTT knows.
+    Written,
+    /// In the write buffer and in flight.
+    InFlight,
+    /// Waits.
+    Queued,
+    /// Not delivered.
+    Dropped(DropReason),
+}
+
+/// What one [`Outbound::pump`] did with waiting copies.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Pumped {
+    /// PUBLISH packets written, repeated ones included.
+    pub published: u32,
+    /// QoS 0 copies among them: delivered by that.
+    pub delivered: u32,
+    /// Copies whose expiry passed while they waited.
+    pub expired: u32,
+    /// Copies larger than the client takes.
+    pub too_large: u32,
+}
+
+#[derive(Default, Debug)]
+struct Waiting {
+    acknowledged: VecDeque<PendingCopy>,
+    unacknowledged: VecDeque<PendingCopy>,
+    bytes: usize,
+}
+
+/// The outbound half of a session.
+#[derive(Debug)]
+pub struct Outbound {
+    in_flight: InFlight,
+    in_flight_bytes: usize,
+    window: u16,
+    /// Boxed: nearly every session has nothing waiting nearly always.
+    waiting: Option<Box<Waiting>>,
+}
+
+impl Outbound {
+    /// Towards a client that takes `window` messages in flight.
+    pub fn new(window: u16) -> Outbound {
+        Outbound { in_flight: InFlight::default(), in_flight_bytes: 0, window, waiting: None }
+    }
+
+    /// A new connection: everything in flight is to be sent again, `window` at a time.
+    pub fn resume(&mut self, window: u16) {
+        self.window = window;
+        self.in_flight.restart();
+    }
+
+    /// Whether a copy offered now would not have to wait behind others of the session.
+    pub fn can_start(&self, limits: &Limits) -> bool {
+        self.waiting.is_none() && self.may_start(limits)
+    }
+
+    fn may_start(&self, limits: &Limits) -> bool {
+        self.in_flight.is_open(self.window)
+            && (self.in_flight.is_empty() || self.in_flight_bytes < limits.queue_bytes_max as usize)
+    }
+
+    fn start(&mut self, copy: PendingCopy) -> PacketId {
+        self.in_flight_bytes += copy.message.memory_bytes();
+        self.in_flight.start(copy)
+    }
+
+    /// Takes one copy: writes it, keeps it, or drops it. `writer` is there while the session has a connection.
+    #[inline]
+    pub fn offer(
+        &mut self,
+        mut offer: Offer<'_, '_>,
+        writer: Option<Writer<'_>>,
+        limits: &Limits,
+        planted: Planted,
+    ) -> Offered {
+        let Some(writer) = writer else {
+            if offer.qos == QoS::AtMostOnce {
+                return Offered::Dropped(DropReason::Offline);
+            }
+            return self.wait(offer.keep(), limits, planted);
+        };
+        if offer.encoded.wire_bytes() > writer.packet_bytes_max as usize {
+            return Offered::Dropped(DropReason::PacketTooLarge);
+        }
+        let waiting = self.waiting.as_deref();
+        if offer.qos == QoS::AtMostOnce {
+            if writer.has_room() && waiting.is_none_or(|waiting| waiting.unacknowledged.is_empty()) {
+                offer.encoded.append(None, offer.incoming, writer.out);
+                return Offered::Written;
+            }
+        } else if writer.has_room()
+            && waiting.is_none_or(|waiting| waiting.acknowledged.is_empty())
+            && self.may_start(limits)
+        {
+            let packet_id = self.start(offer.keep());
+            offer.encoded.append(Some(packet_id), offer.incoming, writer.out);
+            return Offered::InFlight;
+        }
+        self.wait(offer.keep(), limits, planted)
+    }
+
+    fn wait(&mut self, copy: PendingCopy, limits: &Limits, planted: Planted) -> Offered {
+        let waiting = self.waiting.get_or_insert_default();
+        let bytes = copy.message.memory_bytes();
+        let count = waiting.acknowledged.len() + waiting.unacknowledged.len();
+        // A single message larger than the byte limit still fits an empty queue: the limit bounds backlog, not message size.
+        let full = count >= limits.queue_messages_max as usize
+            || count > 0 && waiting.bytes + bytes > limits.queue_bytes_max as usize;
+        if full && !planted.is(Bug::QueueUnbounded) {
+            return Offered::Dropped(DropReason::QueueFull);
+        }
+        waiting.bytes += bytes;
+        if copy.qos == QoS::AtMostOnce {
+            waiting.unacknowledged.push_back(copy);
+        } else {
+            waiting.acknowledged.push_back(copy);
+        }
+        Offered::Queued
+    }
+
+    /// Sends again what the new connection has not seen, then what waits, as far as the window and the write buffer allow.
+    pub fn pump(&mut self, now: Time, mut writer: Writer<'_>, limits: &Limits) -> Pumped {
+        let mut pumped = Pumped::default();
+        while writer.has_room() && !self.in_flight.is_resent() {
+            match self.in_flight.resend(self.window) {
+                None => break,
+                Some(Resend::Pubrel(packet_id)) => {
+                    Packet::Pubrel(Ack::new(packet_id)).encode(writer.version, writer.out.bytes_mut());
+                }
+                Some(Resend::Publish { packet_id, copy, dup }) => {
+                    // What was started stays started: neither expiry nor a smaller Maximum Packet Size of the new connection ends it
+                    // before the client has it [MQTT-4.4.0-1]; a packet that it refuses to take is left for the client to close.
+                    copy.write(now, Some(packet_id), dup, (writer.version, u32::MAX), writer.out);
+                    pumped.published += 1;
+                }
+            }
+        }
+        if self.waiting.is_some() {
+            self.pump_waiting(now, &mut writer, limits, &mut pumped);
+        }
+        pumped
+    }
+
+    fn pump_waiting(&mut self, now: Time, writer: &mut Writer<'_>, limits: &Limits, pumped: &mut Pumped) {
+        while writer.has_room() && self.may_start(limits) {
+            let Some(copy) = self.take_waiting(|waiting| &mut waiting.acknowledged) else { break };
+            if copy.is_expired(now) {
+                pumped.expired += 1;
+                continue;
+            }
+            let bytes = copy
+                .delivery(now, Some(PacketId::MIN), false)
+                .wire_bytes(writer.version, copy.message.payload().len());
+            if bytes > writer.packet_bytes_max as usize {
+                pumped.too_large += 1;
+                continue;
+            }
+            let packet_id = self.start(copy.clone());
+            copy.write(now, Some(packet_id), false, (writer.version, writer.packet_bytes_max), writer.out);
+            pumped.published += 1;
+        }
+        while writer.has_room() {
+            let Some(copy) = self.take_waiting(|waiting| &mut waiting.unacknowledged) else { break };
+            if copy.is_expired(now) {
+                pumped.expired += 1;
+            } else if copy.write(now, None, false, (writer.version, writer.packet_bytes_max), writer.out) {
+                pumped.published += 1;
+                pumped.delivered += 1;
+            } else {
+                pumped.too_large += 1;
+            }
+        }
+        if self.queued() == 0 {
+            self.waiting = None;
+        }
+    }
+
+    fn take_waiting(&mut self, queue: fn(&mut Waiting) -> &mut VecDeque<PendingCopy>) -> Option<PendingCopy> {
+        let waiting = self.waiting.as_deref_mut()?;
+        let copy = queue(waiting).pop_front()?;
+        waiting.bytes -= copy.message.memory_bytes();
+        Some(copy)
+    }
+
+    /// The connection ended: QoS 0 copies that wait for its socket are not worth keeping. Returns how many those were.
+    pub fn disconnected(&mut self) -> usize {
+        let Some(waiting) = self.waiting.as_deref_mut() else { return 0 };
+        let dropped = std::mem::take(&mut waiting.unacknowledged);
+        waiting.bytes -= dropped.iter().map(|copy| copy.message.memory_bytes()).sum::<usize>();
+        if waiting.acknowledged.is_empty() {
+            self.waiting = None;
+        }
+        dropped.len()
+    }
+
+    /// PUBACK. False: nothing waits for it.
+    pub fn puback(&mut self, packet_id: PacketId) -> bool {
+        let copy = self.in_flight.puback(packet_id);
+        self.delivered(copy)
+    }
+
+    /// PUBREC without error. True: the copy has arrived by that; false: it had before.
+    ///
+    /// # Errors
+    /// Nothing waits for it.
+    pub fn pubrec(&mut self, packet_id: PacketId) -> Result<bool, UnknownPacketId> {
+        let copy = self.in_flight.pubrec(packet_id)?;
+        Ok(self.delivered(copy))
+    }
+
+    /// PUBREC with an error code: the copy is dropped. False: nothing waits for it.
+    pub fn pubrec_refused(&mut self, packet_id: PacketId) -> bool {
+        let copy = self.in_flight.pubrec_refused(packet_id);
+        self.delivered(copy)
+    }
+
+    fn delivered(&mut self, copy: Option<PendingCopy>) -> bool {
+        self.in_flight_bytes -= copy.as_ref().map_or(0, |copy| copy.message.memory_bytes());
+        copy.is_some()
+    }
+
+    /// PUBCOMP. False: nothing waits for it.
+    pub fn pubcomp(&mut self, packet_id: PacketId) -> bool {
+        self.in_flight.pubcomp(packet_id)
+    }
+
+    /// Whether a pump could have something to do.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_none() && self.in_flight.is_resent()
+    }
+
+    /// Copies that wait.
+    pub fn queued(&self) -> usize {
+        self.waiting.as_deref().map_or(0, |waiting| waiting.acknowledged.len() + waiting.unacknowledged.len())
+    }
+
+    /// Copies in flight that have not arrived yet.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.undelivered()
+    }
+}
