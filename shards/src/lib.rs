@@ -4,7 +4,12 @@
 //! Imports go only downward: base < wire · transport < topics < session < mesh < log < shard · coordinator < drivers < server.
 
 pub mod base;
+pub mod coordinator;
 pub mod drivers;
+pub mod log;
+pub mod mesh;
 pub mod server;
+pub mod session;
+pub mod shard;
 pub mod topics;
 pub mod wire;

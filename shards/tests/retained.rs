@@ -173,17 +173,6 @@ fn behaves_as_a_map_and_counts_its_bytes() {
 }
 
 #[test]
-fn a_filter_without_wildcard_is_answered_once() {
-    let mut store = RetainedStore::new(10);
-    store.set(message("a", b"x", None)).unwrap();
-    let mut out = Vec::new();
-    assert!(store.matching(TopicFilter::new("a").unwrap(), None, 1, 1, &mut out).done);
-    assert!(store.matching(TopicFilter::new("a").unwrap(), Some("a"), 1, 1, &mut out).done);
-    assert!(store.matching(TopicFilter::new("b").unwrap(), None, 1, 1, &mut out).done);
-    assert_eq!(out.len(), 1);
-}
-
-#[test]
 fn a_sweep_in_slices_removes_what_has_expired() {
     let at = Time::from_micros;
     let mut store = RetainedStore::new(1_000);

@@ -2,5 +2,7 @@
 
 #![allow(unsafe_code)] // each block names why it is sound
 
+pub mod board;
 pub mod eventfd;
 pub mod socket;
+pub mod turn;

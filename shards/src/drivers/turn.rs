@@ -1,0 +1,216 @@
+//! The steps of a turn that are the same in all three loops: lanes in, deadlines, one slice of work, lanes out, and going to sleep.
+//!
+//! A driver's turn: sockets in, [`Seat::exchange_in`], [`Seat::work`], actions and flushes out, [`Seat::exchange_out`], then
+//! [`Seat::try_sleep`] and wait, or wait for nothing while [`Seat::busy`].
+
+use super::board::StatisticsBoard;
+use crate::base::limits::LANE_DRAIN_PER_TURN;
+use crate::base::shard_set::ShardId;
+use crate::base::time::Time;
+use crate::coordinator::Coordinator;
+use crate::mesh::{CoordinatorPort, Port};
+use crate::shard::Shard;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A busy shard publishes its statistics this often, beside each time that it goes to sleep.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
+/// A coordinator and its ends of the lanes.
+pub struct CoordinatorSeat {
+    coordinator: Coordinator,
+    port: CoordinatorPort,
+}
+
+impl CoordinatorSeat {
+    /// A coordinator at its port.
+    pub fn new(coordinator: Coordinator, port: CoordinatorPort) -> CoordinatorSeat {
+        CoordinatorSeat { coordinator, port }
+    }
+
+    /// Answers every batch that has come: at most the credits of all shards.
+    pub fn turn(&mut self) {
+        while let Some((shard, batch)) = self.port.receive() {
+            let answer = self.coordinator.handle_batch(shard, batch);
+            self.port.send(shard, answer);
+        }
+    }
+
+    /// Before its thread blocks. `false`: something arrived.
+    pub fn try_sleep(&mut self) -> bool {
+        self.port.try_sleep()
+    }
+
+    /// Awake again.
+    pub fn woke(&mut self) {
+        self.port.woke();
+    }
+
+    /// Whether its own thread is to end.
+    pub fn shutdown_requested(&self) -> bool {
+        self.port.shutdown_requested()
+    }
+
+    /// The coordinator, for checkers.
+    pub fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
+    }
+}
+
+/// A shard with its ends of the lanes, as a driver loop owns it. Lives on the shard's thread.
+pub struct Seat {
+    /// The core.
+    pub shard: Shard,
+    /// Its lanes.
+    pub port: Port,
+    /// The coordinator, inside shard 0's turn with few shards.
+    pub coordinator: Option<CoordinatorSeat>,
+    /// Where the shard's statistics are published.
+    pub board: Arc<StatisticsBoard>,
+    published: Time,
+}
+
+impl Seat {
+    /// A shard at its port.
+    pub fn new(
+        shard: Shard,
+        port: Port,
+        coordinator: Option<CoordinatorSeat>,
+        board: Arc<StatisticsBoard>,
+    ) -> Seat {
+        Seat { shard, port, coordinator, board, published: Time::ZERO }
+    }
+
+    /// Steps 2 and 3 of the turn: what the mesh brought, and what is due.
+    pub fn exchange_in(&mut self, now: Time) {
+        self.refresh_lane_space();
+        let pending = self.port.take_pending();
+        for from in pending.iter() {
+            self.receive_from(now, from);
+        }
+        self.coordinate();
+        while let Some(answer) = self.port.receive_replies() {
+            self.shard.handle_replies(now, answer);
+        }
+        self.shard.handle_deadlines(now);
+        if self.port.take_shutdown() {
+            self.shard.handle_shutdown();
+        }
+    }
+
+    fn refresh_lane_space(&mut self) {
+        // Taken so that the bit does not keep the shard awake; the slots themselves are looked at below.
+        self.port.take_space();
+        for peer in 0..self.port.shards() {
+            let peer = ShardId::new(peer);
+            if peer != self.port.own() && self.shard.lane_is_low(peer) {
+                self.shard.handle_lane_space(peer, self.port.free_data_slots(peer));
+            }
+        }
+    }
+
+    fn receive_from(&mut self, now: Time, from: ShardId) {
+        for _ in 0..LANE_DRAIN_PER_TURN {
+            let Some(control) = self.port.receive_control(from) else { break };
+            self.shard.handle_control(now, from, control);
+        }
+        for _ in 0..LANE_DRAIN_PER_TURN {
+            if !self.shard.accepts_data() {
+                break;
+            }
+            let Some(message) = self.port.receive_data(from) else { break };
+            self.shard.handle_data(now, from, message);
+        }
+        self.port.finish_receiving(from);
+    }
+
+    fn coordinate(&mut self) {
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.turn();
+        }
+    }
+
+    /// One slice of what is left over. The log is in memory: its records are committed as soon as the turn has made them.
+    pub fn work(&mut self, now: Time) {
+        self.shard.handle_work(now);
+        if self.coordinator.is_some() {
+            // The claims of this turn are answered within it, without a trip through the bell.
+            self.send_claims();
+            self.coordinate();
+            while let Some(answer) = self.port.receive_replies() {
+                self.shard.handle_replies(now, answer);
+            }
+        }
+        self.shard.handle_committed(now, self.shard.newest_lsn());
+    }
+
+    fn send_claims(&mut self) {
+        while let Some(batch) = self.shard.poll_claims() {
+            let sent = self.port.send_claims(batch);
+            assert!(sent.is_ok(), "a shard has no more batches unanswered than the lane has slots");
+        }
+    }
+
+    /// Step 6: what the turn has for others, waking only who sleeps; the statistics.
+    pub fn exchange_out(&mut self, now: Time) {
+        for peer in 0..self.port.shards() {
+            let peer = ShardId::new(peer);
+            if peer != self.port.own() {
+                self.send_to(peer);
+            }
+        }
+        self.send_claims();
+        self.port.ring_peers();
+        for peer in self.shard.lanes_waited_for().iter() {
+            if self.port.want_space(peer) {
+                self.shard.handle_lane_space(peer, self.port.free_data_slots(peer));
+            }
+        }
+        if now.since(self.published) >= PUBLISH_EVERY {
+            self.publish_statistics(now);
+        }
+    }
+
+    fn publish_statistics(&mut self, now: Time) {
+        self.published = now;
+        self.board.publish(&self.shard.statistics(), self.port.bells_rung());
+    }
+
+    fn send_to(&mut self, peer: ShardId) {
+        while let Some(control) = self.shard.poll_control(peer) {
+            assert!(
+                self.port.send_control(peer, control).is_ok(),
+                "every control message holds a credit of its lane"
+            );
+        }
+        while let Some(message) = self.shard.poll_data(peer) {
+            assert!(self.port.send_data(peer, message).is_ok(), "every data message has reserved its slot");
+        }
+    }
+
+    /// Whether the next turn has something to do already.
+    pub fn busy(&self) -> bool {
+        self.shard.has_work() || self.port.has_pending()
+    }
+
+    /// Announces that the driver is about to block. `false`: something arrived, do another turn.
+    pub fn try_sleep(&mut self, now: Time) -> bool {
+        if !self.port.try_sleep() {
+            return false;
+        }
+        self.publish_statistics(now);
+        let coordinator_sleeps = self.coordinator.as_mut().is_none_or(CoordinatorSeat::try_sleep);
+        if !coordinator_sleeps {
+            self.port.woke();
+        }
+        coordinator_sleeps
+    }
+
+    /// Awake again.
+    pub fn woke(&mut self) {
+        self.port.woke();
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.woke();
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! PUBACK, PUBREC, PUBREL, PUBCOMP from a client (MQTT 5 section 4.3).
+
+use super::session::{Session, SessionKey};
+use super::{ConnectionKey, Shard};
+use crate::base::lsn::Lsn;
+use crate::base::time::Time;
+use crate::session::DropReason;
+use crate::wire::{Ack, Packet, ReasonCode, Version};
+
+use super::reply::Reply;
+
+impl Shard {
+    fn session_of(&mut self, key: ConnectionKey) -> Option<(SessionKey, &mut Session)> {
+        let session = self.connections.get(key)?.session?;
+        Some((session, self.sessions.get_mut(session)?))
+    }
+
+    pub(super) fn handle_puback(&mut self, now: Time, key: ConnectionKey, ack: &Ack<'_>) {
+        let Some((_, session)) = self.session_of(key) else { return };
+        // A PUBACK that nothing waits for may answer a message of an earlier connection: no harm in it.
+        self.counters.delivered += u64::from(session.outbound.puback(ack.packet_id));
+        self.pump(now, key);
+    }
+
+    pub(super) fn handle_pubrec(&mut self, now: Time, key: ConnectionKey, ack: &Ack<'_>) {
+        let Some((_, session)) = self.session_of(key) else { return };
+        if ack.reason as u8 >= ReasonCode::UnspecifiedError as u8 {
+            let refused = session.outbound.pubrec_refused(ack.packet_id);
+            self.drop_copies(DropReason::Refused, u64::from(refused));
+            return self.pump(now, key);
+        }
+        let reason = match session.outbound.pubrec(ack.packet_id) {
+            Ok(arrived) => {
+                self.counters.delivered += u64::from(arrived);
+                ReasonCode::Success
+            }
+            Err(_) => ReasonCode::PacketIdentifierNotFound,
+        };
+        self.send_packet(key, &Packet::Pubrel(Ack::with_reason(ack.packet_id, reason)));
+    }
+
+    pub(super) fn handle_pubcomp(&mut self, now: Time, key: ConnectionKey, ack: &Ack<'_>) {
+        let Some((_, session)) = self.session_of(key) else { return };
+        session.outbound.pubcomp(ack.packet_id);
+        self.pump(now, key);
+    }
+
+    pub(super) fn handle_pubrel(&mut self, now: Time, key: ConnectionKey, ack: &Ack<'_>) {
+        let Some((_, session)) = self.session_of(key) else { return };
+        let known = session.inbound.release(ack.packet_id);
+        let durable = session.is_durable();
+        // The id must be forgotten on disk before PUBCOMP allows the client to use it again.
+        let lsn = if known && durable { self.gate.append() } else { Lsn::NONE };
+        let v5 = self.connections.get(key).is_some_and(|connection| connection.version == Version::V5);
+        let reason = if known || !v5 { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        self.reply(now, key, lsn, Reply::Pubcomp(ack.packet_id, reason));
+    }
+}

@@ -1,0 +1,168 @@
+//! CONNECT on the accepting shard: checks, the claim, and the handoff to the home shard (MQTT 5 section 3.1).
+
+use super::connection::Phase;
+use super::input::Flow;
+use super::{Action, ConnectionKey, Shard};
+use crate::base::limits::{CLAIM_BATCH_CREDITS, CLAIM_BATCH_MAX};
+use crate::base::shard_set::ShardId;
+use crate::base::time::Time;
+use crate::mesh::{Claim, ClaimBatch, ClaimReplies, Control, Epoch, Handoff, Outcome, Socket};
+use crate::wire::{Connect, Frame, PacketType, ReasonCode, Version, Violation};
+
+impl Shard {
+    pub(super) fn handle_connect(
+        &mut self,
+        now: Time,
+        key: ConnectionKey,
+        frame: Frame<'_>,
+    ) -> Result<Flow, Violation> {
+        if frame.packet_type() != PacketType::Connect {
+            return Err(Violation::FirstPacketNotConnect);
+        }
+        let connection = self.connections.get_mut(key).expect("the caller has looked");
+        if let Ok(version) = Connect::version_of(frame) {
+            connection.version = version;
+        }
+        let listener = connection.listener;
+        let connect = match Connect::decode(frame) {
+            Ok(connect) => connect,
+            Err(violation) => {
+                self.counters.violations += 1;
+                let peer = self.connections.get(key).expect("still there").peer;
+                self.report(super::Event::Violation { peer, violation });
+                self.refuse(now, key, violation.reason());
+                return Ok(Flow::Stop);
+            }
+        };
+        let accepted = self.listener_versions.get(usize::from(listener.0));
+        if accepted.is_some_and(|versions| !versions.contains(&connect.version)) {
+            self.refuse(now, key, ReasonCode::UnsupportedProtocolVersion);
+            return Ok(Flow::Stop);
+        }
+        if self.is_stopping() {
+            self.refuse(now, key, ReasonCode::ServerUnavailable);
+            return Ok(Flow::Stop);
+        }
+        if let Err(reason) = self.claim(key, &connect) {
+            self.refuse(now, key, reason);
+            return Ok(Flow::Stop);
+        }
+        Ok(Flow::Hold)
+    }
+
+    fn claim(&mut self, key: ConnectionKey, connect: &Connect<'_>) -> Result<(), ReasonCode> {
+        if connect.properties.authentication_method.is_some() {
+            return Err(ReasonCode::BadAuthenticationMethod);
+        }
+        let client_id: Box<str> = if connect.client_id.is_empty() {
+            // An id without a session to come back to is of no use in v3 [MQTT-3.1.3-8], and 3.1 knows no empty id at all.
+            if connect.version == Version::V31 || connect.version == Version::V311 && !connect.clean_start {
+                return Err(ReasonCode::ClientIdentifierNotValid);
+            }
+            let assigned: Box<str> = format!("auto-{}-{:016x}", self.id, self.random.next_u64()).into();
+            let connection = self.connections.get_mut(key).expect("the caller has looked");
+            connection.extra_mut().assigned_client_id = Some(assigned.clone());
+            assigned
+        } else {
+            connect.client_id.into()
+        };
+        // The accepting shard keeps what it named itself: the name is not in the packet that a handoff carries.
+        let durable = expiry_seconds(connect, &self.limits) > 0 && !connect.client_id.is_empty();
+        let connection = self.connections.get_mut(key).expect("the caller has looked");
+        connection.phase = Phase::Claiming;
+        self.coordination.claims.push_back(Claim { connection: key.to_bits(), client_id, durable });
+        Ok(())
+    }
+
+    /// The next batch for the coordinator, if there is something to say and a credit to say it with.
+    pub fn poll_claims(&mut self) -> Option<ClaimBatch> {
+        let coordination = &mut self.coordination;
+        if coordination.unanswered >= CLAIM_BATCH_CREDITS || !coordination.has_news() {
+            return None;
+        }
+        coordination.unanswered += 1;
+        let claims = coordination.claims.len().min(CLAIM_BATCH_MAX);
+        let arrived = coordination.arrived.len().min(CLAIM_BATCH_MAX);
+        let releases = coordination.releases.len().min(CLAIM_BATCH_MAX);
+        Some(ClaimBatch {
+            claims: coordination.claims.drain(..claims).collect(),
+            arrived: coordination.arrived.drain(..arrived).collect(),
+            releases: coordination.releases.drain(..releases).collect(),
+            ended: std::mem::take(&mut coordination.ended),
+        })
+    }
+
+    /// The coordinator's answer to a batch.
+    pub fn handle_replies(&mut self, now: Time, answer: ClaimReplies) {
+        self.coordination.unanswered -= 1;
+        for reply in answer.replies {
+            let key = ConnectionKey::from_bits(reply.connection);
+            debug_assert!(
+                self.connections.get(key).is_some_and(|connection| connection.phase == Phase::Claiming)
+            );
+            match reply.outcome {
+                Outcome::Full => self.refuse(now, key, ReasonCode::QuotaExceeded),
+                Outcome::Granted { home, epoch } => self.granted(now, key, home, epoch),
+            }
+        }
+        for forgotten in answer.forgotten {
+            self.identities.forget(&forgotten.client_id, forgotten.epoch);
+        }
+    }
+
+    fn granted(&mut self, now: Time, key: ConnectionKey, home: ShardId, epoch: Epoch) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.counted = true;
+        if home == self.id {
+            return self.establish(now, key, epoch);
+        }
+        connection.phase = Phase::Moving;
+        connection.epoch = epoch;
+        let peer = &mut self.peers[home];
+        peer.moving.push_back(key);
+        self.detach_next(home);
+    }
+
+    /// Lets connections go to `home` as far as the handoff credits last.
+    pub(super) fn detach_next(&mut self, home: ShardId) {
+        let peer = &mut self.peers[home];
+        while peer.handoff_credits > 0 {
+            let Some(key) = peer.moving.pop_front() else { return };
+            peer.handoff_credits -= 1;
+            let connection = self.connections.get_mut(key).expect("a moving connection is not closed");
+            connection.home = home;
+            self.outputs.actions.push_back(Action::Detach(key));
+        }
+    }
+
+    /// The driver has let go of the socket.
+    pub fn handle_detached(&mut self, _now: Time, key: ConnectionKey, socket: Socket) {
+        let Some(connection) = self.connections.remove(key) else { return };
+        debug_assert_eq!(connection.phase, Phase::Moving, "only moving connections are detached");
+        self.half_open -= 1;
+        if let Some(timer) = connection.timer {
+            self.wheel.cancel(timer);
+        }
+        self.counters.handed_off += 1;
+        let handoff = Handoff {
+            socket,
+            listener: connection.listener,
+            peer: connection.peer,
+            epoch: connection.epoch,
+            input: connection.unread,
+        };
+        self.peers[connection.home].control.push_back(Control::Handoff(Box::new(handoff)));
+    }
+}
+
+/// How long the session of `connect` outlives its connection, in seconds.
+pub(super) fn expiry_seconds(connect: &Connect<'_>, limits: &crate::base::limits::Limits) -> u32 {
+    use super::disconnect::cap_seconds;
+    if connect.version.is_v5() {
+        connect.properties.session_expiry.unwrap_or(0).min(cap_seconds(limits.session_expiry_max))
+    } else if connect.clean_start {
+        0
+    } else {
+        cap_seconds(limits.session_expiry_v3)
+    }
+}

@@ -1,0 +1,170 @@
+//! One socket's record: from accept to the last completion of its close.
+
+use super::session::SessionKey;
+use crate::base::lsn::Lsn;
+use crate::base::shard_set::ShardId;
+use crate::base::slab::Key;
+use crate::base::time::Time;
+use crate::base::wheel::TimerKey;
+use crate::mesh::{Epoch, ListenerId};
+use crate::session::{KeepAlive, WriteBuffer};
+use crate::wire::Version;
+use std::net::SocketAddr;
+
+/// Names a connection within its shard. The driver keeps its own record at [`Key::index`].
+pub type ConnectionKey = Key<Connection>;
+
+/// Where a connection stands.
+///
+/// ```text
+/// AwaitConnect ─CONNECT─► Claiming ─granted here─► AwaitConnack ─interest applied, logged─► Connected
+///      │                     └─granted elsewhere─► Moving ─► (the home shard's AwaitConnack)     │
+///      └────────── violation, deadline, end of stream, takeover, DISCONNECT ──► Closing ◄────────┘
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Accepted; a whole CONNECT is due by its deadline.
+    AwaitConnect,
+    /// The coordinator is asked. Cannot be abandoned: every granted claim arrives at its home.
+    Claiming,
+    /// On its way to the home shard.
+    Moving,
+    /// Attached to its session; the CONNACK waits.
+    AwaitConnack,
+    /// Between CONNACK and the end.
+    Connected,
+    /// The driver was told to close it.
+    Closing,
+}
+
+/// Why input waits unread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Parked {
+    /// It does not.
+    No,
+    /// For a slot of a lane, a fan-out cursor, or the next turn. The connection stands in exactly one list of waiters.
+    Waiting,
+}
+
+/// See the module's documentation.
+pub struct Connection {
+    pub(super) phase: Phase,
+    pub(super) version: Version,
+    pub(super) parked: Parked,
+    /// The driver was told to stop reading.
+    pub(super) paused: bool,
+    /// Stands in the list of connections to flush.
+    pub(super) flushing: bool,
+    /// The driver has a buffer of it.
+    pub(super) writing: bool,
+    /// It came from another shard; the coordinator is to hear of its arrival.
+    pub(super) moved_in: bool,
+    /// The coordinator counts it.
+    pub(super) counted: bool,
+    /// The peer ended it while it could not be closed.
+    pub(super) ended: bool,
+    pub(super) keep_alive: KeepAlive,
+    pub(super) listener: ListenerId,
+    pub(super) peer: SocketAddr,
+    pub(super) session: Option<SessionKey>,
+    pub(super) epoch: Epoch,
+    /// Where it moves to, while it does.
+    pub(super) home: ShardId,
+    /// Input that is not handled yet: a partial packet, or all that came while parked.
+    pub(super) unread: Vec<u8>,
+    /// Output that the driver does not have yet.
+    pub(super) out: Option<Box<WriteBuffer>>,
+    pub(super) last_heard: Time,
+    /// When the driver last got rid of a byte, or took a buffer.
+    pub(super) last_progress: Time,
+    /// The CONNECT deadline, then keep-alive.
+    pub(super) timer: Option<TimerKey>,
+    /// Watches a write that makes no progress.
+    pub(super) stall_timer: Option<TimerKey>,
+    /// No acknowledgement overtakes the one of an earlier record [MQTT-4.6.0-2].
+    pub(super) last_lsn: Lsn,
+    pub(super) packet_bytes_max: u32,
+    /// What only some connections have.
+    pub(super) extra: Option<Box<Extra>>,
+}
+
+/// The rarely used part of a connection.
+#[derive(Default)]
+pub(super) struct Extra {
+    /// Topic aliases that the client has set, by alias - 1.
+    pub(super) aliases: Vec<Option<Box<str>>>,
+    /// The client id that this broker chose.
+    pub(super) assigned_client_id: Option<Box<str>>,
+    /// The CONNACK that waits.
+    pub(super) connack: Vec<u8>,
+}
+
+impl Connection {
+    pub(super) fn new(now: Time, listener: ListenerId, peer: SocketAddr) -> Connection {
+        Connection {
+            phase: Phase::AwaitConnect,
+            version: Version::V311,
+            parked: Parked::No,
+            paused: false,
+            flushing: false,
+            writing: false,
+            moved_in: false,
+            counted: false,
+            ended: false,
+            keep_alive: KeepAlive::default(),
+            listener,
+            peer,
+            session: None,
+            epoch: Epoch::default(),
+            home: ShardId::new(0),
+            unread: Vec::new(),
+            out: None,
+            last_heard: now,
+            last_progress: now,
+            timer: None,
+            stall_timer: None,
+            last_lsn: Lsn::NONE,
+            packet_bytes_max: u32::MAX,
+            extra: None,
+        }
+    }
+
+    pub(super) fn extra_mut(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// The buffer to append output to.
+    pub(super) fn out_mut(&mut self, pool: &mut BufferPool) -> &mut WriteBuffer {
+        self.out.get_or_insert_with(|| pool.take())
+    }
+
+    /// Whether there is output that the driver could take.
+    pub(super) fn is_flushable(&self) -> bool {
+        !self.writing && self.out.as_ref().is_some_and(|out| !out.is_empty())
+    }
+}
+
+/// Write buffers between two uses. Idle connections own none.
+#[derive(Default)]
+pub(super) struct BufferPool {
+    #[expect(clippy::vec_box, reason = "the box itself is what is pooled: a connection holds one pointer")]
+    free: Vec<Box<WriteBuffer>>,
+}
+
+/// Buffers kept for reuse: as many connections as one turn typically writes to.
+const POOLED_BUFFERS_MAX: usize = 1024;
+/// A buffer that has grown past this is given back to the allocator.
+const POOLED_BUFFER_BYTES_MAX: usize = 16 * 1024;
+
+impl BufferPool {
+    pub(super) fn take(&mut self) -> Box<WriteBuffer> {
+        self.free.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_back(&mut self, mut buffer: Box<WriteBuffer>) {
+        if self.free.len() < POOLED_BUFFERS_MAX && buffer.capacity() <= POOLED_BUFFER_BYTES_MAX {
+            buffer.clear();
+            self.free.push(buffer);
+        }
+    }
+}

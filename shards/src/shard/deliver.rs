@@ -1,0 +1,153 @@
+//! Copies of one message for this shard's receivers: encoded once per class, appended where they can go, kept where they must wait.
+
+use super::Shard;
+use super::connection::Phase;
+use super::publish::Publisher;
+use super::session::SessionKey;
+use crate::base::planted::Bug;
+use crate::base::time::Time;
+use crate::session::{DropReason, Encoded, Incoming, Offer, Offered, Writer};
+use crate::topics::{Receiver, Routes};
+use crate::wire::{QoS, Version};
+
+/// One encoding per class of receivers (v3 or v5, QoS, retain), and one for copies with subscription identifiers.
+#[derive(Default)]
+pub(super) struct Encodings {
+    classes: [Encoded; 12],
+    filled: u16,
+    single: Encoded,
+}
+
+impl Encodings {
+    /// For the next message.
+    pub(super) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    #[inline]
+    fn get(
+        &mut self,
+        incoming: &mut Incoming<'_>,
+        now: Time,
+        version: Version,
+        copy: &CopyHead<'_>,
+    ) -> &Encoded {
+        if !copy.identifiers.is_empty() && version.is_v5() {
+            self.single.fill(incoming, now, version, (copy.qos, copy.retain), copy.identifiers);
+            return &self.single;
+        }
+        let class = usize::from(version.is_v5()) * 6 + copy.qos as usize * 2 + usize::from(copy.retain);
+        if self.filled >> class & 1 == 0 {
+            self.classes[class].fill(incoming, now, version, (copy.qos, copy.retain), &[]);
+            self.filled |= 1 << class;
+        }
+        &self.classes[class]
+    }
+}
+
+/// What distinguishes one receiver's copy.
+#[derive(Clone, Copy)]
+pub(super) struct CopyHead<'a> {
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) identifiers: &'a [u32],
+    /// Not from the retained store.
+    pub(super) live: bool,
+}
+
+impl Shard {
+    /// Delivers to `receivers`, a part of those of `routes`. Whether one of them is a durable session that is to keep the message.
+    pub(super) fn deliver(
+        &mut self,
+        now: Time,
+        incoming: &mut Incoming<'_>,
+        routes: &Routes<SessionKey>,
+        receivers: &[Receiver<SessionKey>],
+        publisher: Publisher,
+    ) -> bool {
+        self.encodings.clear();
+        let (message_qos, message_retain) = (incoming.qos(), incoming.retain());
+        let mut durable = false;
+        for receiver in receivers {
+            let copy = if publisher == Publisher::Session(receiver.key()) {
+                let Some(qos) = receiver.for_publisher() else { continue };
+                CopyHead {
+                    qos: qos.min(message_qos),
+                    retain: message_retain && receiver.retain_as_published_for_publisher(),
+                    identifiers: routes.identifiers_for_publisher(receiver),
+                    live: true,
+                }
+            } else {
+                CopyHead {
+                    qos: receiver.qos().min(message_qos),
+                    retain: message_retain && receiver.retain_as_published(),
+                    identifiers: routes.identifiers_of(receiver),
+                    live: true,
+                }
+            };
+            durable |= self.deliver_copy(now, incoming, receiver.key(), &copy);
+        }
+        durable
+    }
+
+    /// One copy for one session. Whether that session is durable and the copy is to be acknowledged.
+    #[inline]
+    pub(super) fn deliver_copy(
+        &mut self,
+        now: Time,
+        incoming: &mut Incoming<'_>,
+        key: SessionKey,
+        copy: &CopyHead<'_>,
+    ) -> bool {
+        self.counters.copies += 1;
+        let Some(session) = self.sessions.get_mut(key) else {
+            self.drop_copies(DropReason::SessionEnded, 1);
+            return false;
+        };
+        if copy.live && incoming.retain() && !session.replays.is_empty() {
+            self.retained.went_live(&session.replays, incoming.topic());
+        }
+        let connection = session.connection.and_then(|key| Some((key, self.connections.get_mut(key)?)));
+        let offered = match connection.filter(|(_, connection)| connection.phase == Phase::Connected) {
+            Some((connection_key, connection)) => {
+                let (version, packet_bytes_max) = (connection.version, connection.packet_bytes_max);
+                let encoded = self.encodings.get(incoming, now, version, copy);
+                let offer = Offer {
+                    incoming,
+                    encoded,
+                    qos: copy.qos,
+                    retain: copy.retain,
+                    identifiers: copy.identifiers,
+                };
+                let out = connection.out_mut(&mut self.buffers);
+                let writer = Writer { out, version, packet_bytes_max };
+                let offered = session.outbound.offer(offer, Some(writer), &self.limits, self.planted);
+                self.outputs.flush(connection_key, connection);
+                offered
+            }
+            None => {
+                let encoded = &self.encodings.single;
+                let offer = Offer {
+                    incoming,
+                    encoded,
+                    qos: copy.qos,
+                    retain: copy.retain,
+                    identifiers: copy.identifiers,
+                };
+                session.outbound.offer(offer, None, &self.limits, self.planted)
+            }
+        };
+        let durable = session.is_durable() && copy.qos > QoS::AtMostOnce;
+        match offered {
+            Offered::Written => {
+                self.counters.messages_out += 1;
+                self.counters.delivered += 1;
+            }
+            Offered::InFlight => self.counters.messages_out += 1,
+            Offered::Queued => {}
+            Offered::Dropped(_) if self.planted.is(Bug::DropNotCounted) => {}
+            Offered::Dropped(reason) => self.drop_copies(reason, 1),
+        }
+        durable
+    }
+}

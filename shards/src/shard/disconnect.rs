@@ -1,0 +1,257 @@
+//! The end of a connection, and of a session.
+
+use super::connection::{Parked, Phase};
+use super::deadlines::Deadline;
+use super::input::Flow;
+use super::session::{EXPIRY_NEVER, SessionKey};
+use super::{Action, CloseMode, ConnectionKey, End, Event, Shard};
+use crate::base::planted::Bug;
+use crate::base::time::Time;
+use crate::mesh::Release;
+use crate::session::{DropReason, WriteBuffer};
+use crate::wire::{Connack, Disconnect, Packet, ReasonCode, Violation};
+use std::time::Duration;
+
+/// How a connection ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Farewell {
+    /// The peer said DISCONNECT: its will is forgotten.
+    Clean,
+    /// Anything else: its will is due.
+    Broken,
+}
+
+impl Shard {
+    /// The peer closed the socket, or it failed.
+    pub fn handle_end(&mut self, now: Time, key: ConnectionKey, end: End) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match connection.phase {
+            Phase::Closing => {}
+            // The claim must reach its home; the connection is closed there.
+            Phase::Claiming | Phase::Moving => connection.ended = true,
+            // A publisher may send its last messages and close at once: what is parked unread counts as received.
+            Phase::Connected if end == End::Eof && connection.parked == Parked::Waiting => {
+                connection.ended = true
+            }
+            _ => self.close(now, key, CloseMode::Now, Farewell::Broken),
+        }
+    }
+
+    /// The driver is done with a closed socket.
+    pub fn handle_closed(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get(key) else { return };
+        debug_assert_eq!(connection.phase, Phase::Closing, "the driver closes only what it was told to");
+        self.coordination.ended += u32::from(connection.counted);
+        self.connections.remove(key);
+    }
+
+    pub(super) fn handle_disconnect(
+        &mut self,
+        now: Time,
+        key: ConnectionKey,
+        disconnect: &Disconnect<'_>,
+    ) -> Result<Flow, Violation> {
+        let session = self.connections.get(key).and_then(|connection| connection.session);
+        if disconnect.properties.server_reference.is_some() {
+            return Err(Violation::ServerPropertyFromClient);
+        }
+        if let (Some(seconds), Some(session)) =
+            (disconnect.properties.session_expiry, session.and_then(|session| self.sessions.get_mut(session)))
+        {
+            if session.expiry_seconds == 0 && seconds > 0 {
+                return Err(Violation::SessionExpiryRaised);
+            }
+            session.expiry_seconds = seconds.min(cap_seconds(self.limits.session_expiry_max));
+        }
+        let farewell =
+            if disconnect.reason == ReasonCode::Success { Farewell::Clean } else { Farewell::Broken };
+        self.close(now, key, CloseMode::Flush, farewell);
+        Ok(Flow::Stop)
+    }
+
+    /// A peer broke the protocol: tells it (v5), logs it, closes it.
+    pub(super) fn violated(&mut self, now: Time, key: ConnectionKey, violation: Violation) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let peer = connection.peer;
+        self.counters.violations += 1;
+        self.report(Event::Violation { peer, violation });
+        self.fail(now, key, violation.reason());
+    }
+
+    /// Closes a connection for `reason`, which a v5 client is told.
+    pub(super) fn fail(&mut self, now: Time, key: ConnectionKey, reason: ReasonCode) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let (version, phase) = (connection.version, connection.phase);
+        if version.is_v5() && phase == Phase::Connected {
+            self.write(key, |out| Packet::Disconnect(Disconnect::new(reason)).encode(version, out));
+        }
+        self.close(now, key, CloseMode::Flush, Farewell::Broken);
+    }
+
+    /// Answers CONNECT with a refusal and closes. v3 gets the return code that comes nearest.
+    pub(super) fn refuse(&mut self, now: Time, key: ConnectionKey, reason: ReasonCode) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let (version, peer) = (connection.version, connection.peer);
+        self.counters.refused += 1;
+        self.report(Event::Refused { peer, reason });
+        self.write(key, |out| Connack::refusal(reason).encode(version, out));
+        self.close(now, key, CloseMode::Flush, Farewell::Broken);
+    }
+
+    /// The session of `key` goes to a newer connection.
+    pub(super) fn take_over(&mut self, now: Time, key: ConnectionKey) {
+        if self.planted.is(Bug::TakeoverKeepsOld) {
+            return;
+        }
+        let Some(connection) = self.connections.get(key) else { return };
+        let (peer, session) = (connection.peer, connection.session);
+        let client_id =
+            session.and_then(|session| self.sessions.get(session)).map(|session| session.client_id.clone());
+        self.counters.taken_over += 1;
+        self.report(Event::TakenOver { peer, client_id: client_id.unwrap_or_default() });
+        self.fail(now, key, ReasonCode::SessionTakenOver);
+    }
+
+    pub(super) fn close_broken(&mut self, now: Time, key: ConnectionKey, mode: CloseMode) {
+        self.close(now, key, mode, Farewell::Broken);
+    }
+
+    fn close(&mut self, now: Time, key: ConnectionKey, mode: CloseMode, farewell: Farewell) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        if connection.phase != Phase::Connected {
+            self.half_open -= 1;
+        }
+        connection.phase = Phase::Closing;
+        connection.unread = Vec::new();
+        connection.extra = None;
+        let session = connection.session.take();
+        for timer in [connection.timer.take(), connection.stall_timer.take()].into_iter().flatten() {
+            self.wheel.cancel(timer);
+        }
+        if mode == CloseMode::Now
+            && !connection.writing
+            && let Some(out) = connection.out.take()
+        {
+            self.buffers.give_back(out);
+        }
+        self.outputs.actions.push_back(Action::Close(key, mode));
+        if let Some(session) = session {
+            self.leave(now, session, farewell);
+        }
+    }
+
+    /// The session is without connection from here on.
+    fn leave(&mut self, now: Time, key: SessionKey, farewell: Farewell) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.connection = None;
+        session.offline_since = now;
+        session.inbound.restart();
+        let dropped = session.outbound.disconnected();
+        self.offline_sessions += 1;
+        if farewell == Farewell::Clean || self.planted.is(Bug::WillForgotten) {
+            session.will = None;
+        }
+        let (expiry_seconds, will_delay) =
+            (session.expiry_seconds, session.will.as_ref().map(|will| will.delay()));
+        self.drop_copies(DropReason::Offline, dropped as u64);
+        if expiry_seconds == 0 {
+            return self.end_session(now, key);
+        }
+        match will_delay {
+            Some(Duration::ZERO) => {
+                self.publish_will(now, key);
+                self.arm_expiry(now, key);
+            }
+            Some(delay) if expiry_seconds == EXPIRY_NEVER || delay < expiry(expiry_seconds) => {
+                let timer = self.wheel.arm(now, now + delay, Deadline::Session(key));
+                self.sessions.get_mut(key).expect("looked at above").timer = Some(timer);
+            }
+            _ => self.arm_expiry(now, key),
+        }
+    }
+
+    /// The will's delay or the session's expiry has passed.
+    pub(super) fn session_deadline(&mut self, now: Time, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.timer = None;
+        let ends_at = session_end(session.expiry_seconds, session.offline_since);
+        if ends_at <= now {
+            return self.end_session(now, key);
+        }
+        self.publish_will(now, key);
+        self.arm_expiry(now, key);
+    }
+
+    fn arm_expiry(&mut self, now: Time, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let at = session_end(session.expiry_seconds, session.offline_since);
+        if at != Time::NEVER {
+            session.timer = Some(self.wheel.arm(now, at, Deadline::Session(key)));
+        }
+    }
+
+    /// Publishes the will of `key`, if it still has one.
+    pub(super) fn publish_will(&mut self, now: Time, key: SessionKey) {
+        let Some(will) = self.sessions.get_mut(key).and_then(|session| session.will.take()) else { return };
+        self.wills.push(will.publish(now));
+    }
+
+    /// The session is gone: its will is due at the latest now, what waits for it is dropped and counted, its id released.
+    pub(super) fn end_session(&mut self, now: Time, key: SessionKey) {
+        self.publish_will(now, key);
+        let Some(mut session) = self.sessions.remove(key) else { return };
+        debug_assert!(session.connection.is_none(), "a session ends after its connection");
+        self.offline_sessions -= 1;
+        if let Some(timer) = session.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        let lost = session.outbound.queued() + session.outbound.in_flight();
+        self.drop_copies(DropReason::SessionEnded, lost as u64);
+        for replay in session.replays.drain(..) {
+            self.retained.end_replay(replay);
+        }
+        self.work.remove_filters(key, std::mem::take(&mut session.filters));
+        let identity = self.identities.get_mut(&session.client_id).expect("every session has its identity");
+        identity.session = None;
+        // Its own epoch: when a newer claim ends it, the coordinator must not forget the id that the newer one has.
+        self.coordination.releases.push_back(Release { client_id: session.client_id, epoch: session.epoch });
+    }
+
+    /// Progress of a write that the driver was given; `finished` gives the buffer back.
+    pub fn handle_sent(
+        &mut self,
+        now: Time,
+        key: ConnectionKey,
+        bytes: usize,
+        finished: Option<Box<WriteBuffer>>,
+    ) {
+        self.counters.bytes_out += bytes as u64;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if bytes > 0 {
+            connection.last_progress = now;
+        }
+        let Some(buffer) = finished else { return };
+        connection.writing = false;
+        self.buffers.give_back(buffer);
+        match connection.phase {
+            Phase::Connected if connection.out.is_none() => self.pump(now, key),
+            _ => self.outputs.flush(key, connection),
+        }
+    }
+}
+
+fn expiry(seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(seconds))
+}
+
+fn session_end(expiry_seconds: u32, offline_since: Time) -> Time {
+    if expiry_seconds == EXPIRY_NEVER { Time::NEVER } else { offline_since + expiry(expiry_seconds) }
+}
+
+/// A duration of the configuration as the protocol counts it.
+pub(super) fn cap_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}

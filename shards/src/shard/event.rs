@@ -1,0 +1,77 @@
+//! What the operator's log should say.
+
+use super::Shard;
+use crate::wire::{ReasonCode, Violation};
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Something worth a line in the log. The core has no logger; the driver writes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A peer broke the protocol and was closed.
+    Violation {
+        /// Its address.
+        peer: SocketAddr,
+        /// What it did.
+        violation: Violation,
+    },
+    /// A CONNECT was refused.
+    Refused {
+        /// The peer's address.
+        peer: SocketAddr,
+        /// Why.
+        reason: ReasonCode,
+    },
+    /// A connection went because a newer one speaks for its client id.
+    TakenOver {
+        /// The old connection's address.
+        peer: SocketAddr,
+        /// The client id.
+        client_id: Box<str>,
+    },
+    /// A deadline passed.
+    TimedOut {
+        /// The peer's address.
+        peer: SocketAddr,
+        /// Which.
+        what: &'static str,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Violation { peer, violation } => write!(f, "{peer} closed: {violation}"),
+            Event::Refused { peer, reason } => write!(f, "{peer} refused: {}", reason.text()),
+            Event::TakenOver { peer, client_id } => {
+                write!(f, "{peer} closed: client id {client_id:?} connected again")
+            }
+            Event::TimedOut { peer, what } => write!(f, "{peer} closed: {what}"),
+        }
+    }
+}
+
+/// Events that wait for the driver's log: a hostile peer must not fill memory with its log lines.
+const EVENTS_MAX: usize = 256;
+
+/// The queue of events.
+#[derive(Default)]
+pub(super) struct Events {
+    queue: VecDeque<Event>,
+}
+
+impl Shard {
+    /// The next event for the log.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.queue.pop_front()
+    }
+
+    pub(super) fn report(&mut self, event: Event) {
+        if self.events.queue.len() < EVENTS_MAX {
+            self.events.queue.push_back(event);
+        } else {
+            self.counters.events_lost += 1;
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! From one message to its receivers on this shard. A fan-out larger than the batch limit becomes a cursor that is worked off over several
+//! turns, so that one message to a million subscribers never stalls the shard.
+//!
+//! Messages of a topic with an open cursor queue behind it, so order holds. All that wait when a round starts go round together: each
+//! connection then gets them in one send.
+
+use super::publish::Publisher;
+use super::session::SessionKey;
+use super::{ConnectionKey, Shard};
+use crate::base::limits::CURSOR_MESSAGES_MAX;
+use crate::base::planted::Bug;
+use crate::base::time::Time;
+use crate::session::Incoming;
+use crate::topics::{Routes, TopicName};
+use crate::wire::Message;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Messages that go round together at most: with the batch limit it bounds the slice.
+const ROUND_MESSAGES_MAX: usize = 32;
+/// Cursors advanced per turn.
+const CURSORS_PER_TURN: usize = 8;
+
+struct Waiting {
+    message: Message,
+    routes: Arc<Routes<SessionKey>>,
+    publisher: Publisher,
+}
+
+#[derive(Default)]
+struct Cursor {
+    /// The first `round` are being delivered, up to receiver `position`; the rest waits.
+    messages: VecDeque<Waiting>,
+    round: usize,
+    position: usize,
+}
+
+/// The open cursors of a shard, by topic.
+#[derive(Default)]
+pub(super) struct FanOut {
+    cursors: BTreeMap<Arc<str>, Cursor>,
+    turn: VecDeque<Arc<str>>,
+    messages: usize,
+    waiters: VecDeque<ConnectionKey>,
+    /// The connection being handled stood at the head of its queue: who waits behind does not block it.
+    pub(super) resumed: bool,
+}
+
+impl FanOut {
+    pub(super) fn is_open(&self) -> bool {
+        !self.cursors.is_empty()
+    }
+
+    /// Messages in all cursors.
+    pub(super) fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// Whether one more message may wait: a publisher whose message does not fit is parked.
+    pub(super) fn has_room(&self) -> bool {
+        self.messages < CURSOR_MESSAGES_MAX && (self.waiters.is_empty() || self.resumed)
+    }
+
+    pub(super) fn wait(&mut self, key: ConnectionKey) {
+        self.waiters.push_back(key);
+    }
+
+    pub(super) fn waiter_can_go(&self) -> bool {
+        !self.waiters.is_empty() && self.messages < CURSOR_MESSAGES_MAX
+    }
+
+    pub(super) fn take_waiter(&mut self) -> Option<ConnectionKey> {
+        if self.waiter_can_go() { self.waiters.pop_front() } else { None }
+    }
+
+    fn push(&mut self, waiting: Waiting) -> bool {
+        self.messages += 1;
+        let topic = waiting.message.topic();
+        if let Some(cursor) = self.cursors.get_mut(topic) {
+            cursor.messages.push_back(waiting);
+            return false;
+        }
+        let topic: Arc<str> = topic.into();
+        self.turn.push_back(topic.clone());
+        let cursor = self.cursors.entry(topic).or_default();
+        cursor.messages.push_back(waiting);
+        true
+    }
+}
+
+impl Shard {
+    /// Whether a message of `topic` would have to go through a cursor.
+    pub(super) fn needs_cursor(&self, topic: &str, routes: &Routes<SessionKey>) -> bool {
+        let open = self.fan_out.is_open() && self.fan_out.cursors.contains_key(topic);
+        open && !self.planted.is(Bug::CursorOvertaken)
+            || routes.receivers().len() > self.limits.fan_out_batch as usize
+    }
+
+    /// Delivers to this shard's receivers, or opens a cursor. Whether a durable session is to keep the message.
+    pub(super) fn fan_out(
+        &mut self,
+        now: Time,
+        incoming: &mut Incoming<'_>,
+        routes: &Arc<Routes<SessionKey>>,
+        publisher: Publisher,
+    ) -> bool {
+        if !self.needs_cursor(incoming.topic(), routes) {
+            self.work.charge(routes.receivers().len());
+            return self.deliver(now, incoming, routes, routes.receivers(), publisher);
+        }
+        let message = incoming.message().clone();
+        let opened = self.fan_out.push(Waiting { message, routes: routes.clone(), publisher });
+        self.counters.cursors += u64::from(opened);
+        // Who the receivers are shows only as the cursor meets them; a record too many is the safe side.
+        true
+    }
+
+    /// The same for a message of another shard, which this shard matches in its own tree.
+    pub(super) fn fan_out_locally(&mut self, now: Time, incoming: &mut Incoming<'_>, publisher: Publisher) {
+        let topic = TopicName::new(incoming.topic()).expect("checked by the shard that accepted the PUBLISH");
+        let routes = self.topics.routes(topic);
+        self.fan_out(now, incoming, &routes, publisher);
+    }
+
+    /// One slice of each open cursor, a bounded number of them per turn.
+    pub(super) fn advance_cursors(&mut self, now: Time) {
+        for _ in 0..self.fan_out.turn.len().min(CURSORS_PER_TURN) {
+            if self.work.is_exhausted() {
+                return;
+            }
+            let Some(topic) = self.fan_out.turn.pop_front() else { return };
+            let mut cursor = self.fan_out.cursors.remove(&topic).expect("every cursor has its turn");
+            self.advance(now, &mut cursor);
+            if !cursor.messages.is_empty() {
+                self.fan_out.cursors.insert(topic.clone(), cursor);
+                self.fan_out.turn.push_back(topic);
+            }
+        }
+    }
+
+    fn advance(&mut self, now: Time, cursor: &mut Cursor) {
+        if cursor.round == 0 {
+            let first = &cursor.messages[0];
+            let together = |waiting: &&Waiting| Arc::ptr_eq(&waiting.routes, &first.routes);
+            cursor.round = cursor.messages.iter().take(ROUND_MESSAGES_MAX).take_while(together).count();
+            cursor.position = 0;
+        }
+        let routes = cursor.messages[0].routes.clone();
+        let receivers = routes.receivers();
+        let end = (cursor.position + self.limits.fan_out_batch as usize).min(receivers.len());
+        for waiting in cursor.messages.iter().take(cursor.round) {
+            let mut incoming = Incoming::owned(&waiting.message);
+            self.deliver(now, &mut incoming, &routes, &receivers[cursor.position..end], waiting.publisher);
+        }
+        cursor.position = end;
+        if end == receivers.len() {
+            cursor.messages.drain(..cursor.round);
+            self.fan_out.messages -= cursor.round;
+            cursor.round = 0;
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A shard: the connections of one core, their sessions, and what the rest of the broker must know of them.
+//!
+//! # The contract
+//!
+//! [`Shard`] is synchronous and sans-IO. A driver calls `handle_*` with what happened and the time, then drains `poll_*` until they are
+//! empty, in any grouping it likes within a turn:
+//!
+//! 1. what the sockets did: [`Shard::handle_accept`], [`Shard::handle_input`], [`Shard::handle_sent`], [`Shard::handle_end`],
+//!    [`Shard::handle_closed`], [`Shard::handle_detached`]
+//! 2. what peers and coordinator said: [`Shard::handle_lane_space`], [`Shard::handle_control`], [`Shard::handle_data`] (while
+//!    [`Shard::accepts_data`]), [`Shard::handle_replies`]
+//! 3. [`Shard::handle_deadlines`], [`Shard::handle_committed`], [`Shard::handle_work`], once per turn
+//! 4. out: [`Shard::poll_action`], [`Shard::poll_flush`] with [`Shard::take_output`], [`Shard::poll_data`], [`Shard::poll_control`],
+//!    [`Shard::poll_claims`], [`Shard::poll_event`]
+//! 5. sleep until [`Shard::poll_deadline`] unless [`Shard::has_work`]
+//!
+//! At most one buffer of a connection is with the driver. After [`Action::Close`] the driver owes one `handle_closed`, after
+//! [`Action::Detach`] one `handle_detached`; only they free the key. Every call may come for a key that is gone: it is ignored.
+//!
+//! One file per thing that happens; this one holds the state and the doors.
+
+mod accept;
+mod acknowledge;
+mod connect;
+mod connection;
+mod deadlines;
+mod deliver;
+mod disconnect;
+mod establish;
+mod event;
+mod fan_out;
+mod input;
+mod interest;
+mod output;
+mod peer;
+mod peers;
+mod publish;
+mod reply;
+mod retained;
+mod session;
+mod shutdown;
+mod statistics;
+mod subscribe;
+mod work;
+
+pub use connection::{Connection, ConnectionKey};
+pub use event::Event;
+pub use output::{Action, CloseMode};
+pub use session::{Session, SessionKey};
+pub use statistics::{Counters, Dropped, Gauges, Statistics};
+
+use crate::base::hash::HashKey;
+use crate::base::limits::Limits;
+use crate::base::planted::Planted;
+use crate::base::random::Random;
+use crate::base::shard_set::ShardId;
+use crate::base::slab::Slab;
+use crate::base::wheel::Wheel;
+use crate::log::Gate;
+use crate::topics::TopicIndex;
+use crate::topics::retained::RetainedStore;
+use crate::wire::Version;
+use connection::BufferPool;
+use deadlines::Deadline;
+use deliver::Encodings;
+use event::Events;
+use fan_out::FanOut;
+use interest::InterestWaiters;
+use output::Outputs;
+use peers::{Coordination, Peers};
+use publish::WillQueue;
+use reply::HeldReply;
+use retained::Retained;
+use session::Identities;
+use shutdown::Stopping;
+use work::Work;
+
+/// How the peer's socket ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The peer closed it.
+    Eof,
+    /// It failed.
+    Failed,
+}
+
+/// What a shard is told at its start. The same for all shards of a broker but for `id` and `seed`.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// This shard's number.
+    pub id: ShardId,
+    /// Shards of the broker.
+    pub shards: usize,
+    /// The operator's limits.
+    pub limits: Limits,
+    /// The broker's hash key.
+    pub key: HashKey,
+    /// Seed of this shard's own randomness (client ids that it assigns).
+    pub seed: u64,
+    /// Bits of an interest fingerprint: 64; the simulator takes 8, so that they collide everywhere.
+    pub fingerprint_bits: u32,
+    /// Versions accepted by each listener, by [`crate::mesh::ListenerId`].
+    pub listener_versions: Vec<Vec<Version>>,
+    /// Connection records to make room for at the start.
+    pub connection_warm_up: usize,
+    /// The planted bug of this run.
+    pub planted: Planted,
+}
+
+/// See the module's documentation. Lives on one core; nobody else reads or writes it.
+pub struct Shard {
+    id: ShardId,
+    limits: Limits,
+    planted: Planted,
+    listener_versions: Vec<Vec<Version>>,
+    random: Random,
+    connections: Slab<Connection>,
+    half_open: usize,
+    sessions: Slab<Session>,
+    offline_sessions: u64,
+    identities: Identities,
+    topics: TopicIndex<SessionKey>,
+    retained: Retained,
+    wheel: Wheel<Deadline>,
+    gate: Gate<HeldReply>,
+    interest: InterestWaiters,
+    peers: Peers,
+    coordination: Coordination,
+    fan_out: FanOut,
+    wills: WillQueue,
+    work: Work,
+    outputs: Outputs,
+    buffers: BufferPool,
+    encodings: Encodings,
+    counters: Counters,
+    dropped: Dropped,
+    events: Events,
+    stopping: Stopping,
+}
+
+impl Shard {
+    /// A shard without connections.
+    pub fn new(config: ShardConfig) -> Shard {
+        let ShardConfig { id, shards, limits, key, .. } = config;
+        let mut connections = Slab::new();
+        connections.reserve(config.connection_warm_up);
+        let store = RetainedStore::new(limits.retained_messages_max.div_ceil(shards));
+        Shard {
+            id,
+            planted: config.planted,
+            listener_versions: config.listener_versions,
+            random: Random::from_seed(config.seed),
+            connections,
+            half_open: 0,
+            sessions: Slab::new(),
+            offline_sessions: 0,
+            identities: Identities::new(key.clone()),
+            topics: TopicIndex::new(id, shards, key.clone(), config.fingerprint_bits),
+            retained: Retained::new(id, shards, key, store),
+            wheel: Wheel::new(),
+            gate: Gate::default(),
+            interest: InterestWaiters::default(),
+            peers: Peers::new(id, shards),
+            coordination: Coordination::default(),
+            fan_out: FanOut::default(),
+            wills: WillQueue::default(),
+            work: Work::default(),
+            outputs: Outputs::default(),
+            buffers: BufferPool::default(),
+            encodings: Encodings::default(),
+            counters: Counters::default(),
+            dropped: Dropped::default(),
+            events: Events::default(),
+            stopping: Stopping::No,
+            limits,
+        }
+    }
+
+    /// This shard's number.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+}

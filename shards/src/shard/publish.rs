@@ -1,0 +1,260 @@
+//! A PUBLISH from a client, or a will: checks, slots, then out to the local receivers, the other shards and the retained store
+//! (MQTT 5 section 3.3).
+
+use super::connection::{Connection, Parked};
+use super::input::Flow;
+use super::peers::LaneWaiter;
+use super::reply::Reply;
+use super::session::SessionKey;
+use super::{ConnectionKey, Shard};
+use crate::base::lsn::Lsn;
+use crate::base::planted::Bug;
+use crate::base::shard_set::{ShardId, ShardSet};
+use crate::base::time::Time;
+use crate::mesh::Deliver;
+use crate::session::{Incoming, Publication};
+use crate::topics::{Routes, TopicName};
+use crate::wire::{Message, Publish, QoS, ReasonCode, Version, Violation};
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who published, as far as No Local has to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Publisher {
+    /// A session of this shard.
+    Session(SessionKey),
+    /// A session of another shard, or the broker: no session here is the publisher.
+    Elsewhere,
+}
+
+/// Wills that are due. At most one per session.
+#[derive(Default)]
+pub(super) struct WillQueue {
+    due: VecDeque<Message>,
+    /// Stands among the waiters of a lane.
+    pub(super) waiting: bool,
+}
+
+impl WillQueue {
+    pub(super) fn push(&mut self, will: Message) {
+        self.due.push_back(will);
+    }
+}
+
+impl Shard {
+    pub(super) fn handle_publish(
+        &mut self,
+        now: Time,
+        key: ConnectionKey,
+        publish: Publish<'_>,
+    ) -> Result<Flow, Violation> {
+        if self.work.is_exhausted() {
+            self.counters.yielded += 1;
+            self.park(key);
+            self.work.yield_turn(key);
+            return Ok(Flow::Park);
+        }
+        if !publish.properties.subscription_ids.is_empty() {
+            return Err(Violation::SubscriptionIdFromClient);
+        }
+        let Some(alias) = publish.properties.topic_alias else {
+            return self.publish_from(now, key, publish, publish.topic);
+        };
+        let alias_max = self.limits.topic_alias_max;
+        let connection = self.connections.get_mut(key).expect("the caller has looked");
+        let topic = take_alias(connection, alias, publish.topic, alias_max)?;
+        let flow = self.publish_from(now, key, publish, &topic);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.extra_mut().aliases[usize::from(alias.get()) - 1] = Some(topic);
+        }
+        flow
+    }
+
+    fn publish_from(
+        &mut self,
+        now: Time,
+        key: ConnectionKey,
+        publish: Publish<'_>,
+        topic: &str,
+    ) -> Result<Flow, Violation> {
+        let connection = self.connections.get(key).expect("the caller has looked");
+        let version = connection.version;
+        let session_key = connection.session.expect("a connected client has its session");
+        let name = TopicName::new(topic).map_err(|_| Violation::TopicTooLong)?;
+        let routes = self.topics.routes(name);
+        if self.park_without_slots(key, topic, &routes, publish.retain) {
+            return Ok(Flow::Park);
+        }
+        let session = self.sessions.get_mut(session_key).expect("a connected client has its session");
+        let quota = version.is_v5().then_some(self.limits.receive_maximum);
+        match (publish.qos, publish.packet_id) {
+            (QoS::ExactlyOnce, Some(packet_id)) => {
+                let publication = session.inbound.exactly_once(packet_id, quota)?;
+                if publication == Publication::Repeated && !self.planted.is(Bug::DuplicateNotRecognised) {
+                    self.reply(now, key, Lsn::NONE, Reply::Pubrec(packet_id, ReasonCode::Success));
+                    return self.check_reply_backlog(now, key);
+                }
+            }
+            (QoS::AtLeastOnce, _) => session.inbound.at_least_once(quota)?,
+            _ => {}
+        }
+        let durable_publisher = session.is_durable();
+        let (qos, packet_id) = (publish.qos, publish.packet_id);
+        let expiry =
+            publish.properties.message_expiry.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
+        let mut incoming = Incoming::borrowed(publish, topic, expiry);
+        let lsn = self.publish(now, &mut incoming, &routes, Publisher::Session(session_key));
+        let Some(packet_id) = packet_id else { return Ok(Flow::Continue) };
+        let reason = if version == Version::V5 && routes.is_nowhere() {
+            ReasonCode::NoMatchingSubscribers
+        } else {
+            ReasonCode::Success
+        };
+        if qos == QoS::ExactlyOnce {
+            // The packet id of a durable session is part of what must survive, also when nobody gets the message.
+            let lsn = if lsn == Lsn::NONE && durable_publisher { self.gate.append() } else { lsn };
+            self.reply(now, key, lsn, Reply::Pubrec(packet_id, reason));
+        } else {
+            self.reply(now, key, lsn, Reply::Puback(packet_id, reason));
+        }
+        self.check_reply_backlog(now, key)
+    }
+
+    /// Reserves what one PUBLISH needs. Without it the connection is put on a list of waiters, first come, first served.
+    fn park_without_slots(
+        &mut self,
+        key: ConnectionKey,
+        topic: &str,
+        routes: &Arc<Routes<SessionKey>>,
+        retain: bool,
+    ) -> bool {
+        let targets = self.targets(topic, routes, retain);
+        if let Some(lane) = self.peers.blocked(targets, self.fan_out.resumed) {
+            self.counters.parked_for_lane += 1;
+            self.park(key);
+            self.peers[lane].waiters.push_back(LaneWaiter::Connection(key));
+            return true;
+        }
+        let needs_cursor = self.needs_cursor(topic, routes);
+        if needs_cursor && !self.fan_out.has_room() {
+            self.counters.parked_for_cursor += 1;
+            self.park(key);
+            self.fan_out.wait(key);
+            return true;
+        }
+        false
+    }
+
+    fn park(&mut self, key: ConnectionKey) {
+        self.connections.get_mut(key).expect("the caller has looked").parked = Parked::Waiting;
+    }
+
+    /// The other shards that a message goes to: those with interest, and the retained partition of its topic.
+    fn targets(&self, topic: &str, routes: &Routes<SessionKey>, retain: bool) -> ShardSet {
+        let mut targets = routes.remote();
+        if retain {
+            targets.insert(self.retained.partition(topic));
+            targets.remove(self.id);
+        }
+        targets
+    }
+
+    /// Sends a message everywhere it goes. Slots are reserved. Returns the log record that its acknowledgement waits for.
+    fn publish(
+        &mut self,
+        now: Time,
+        incoming: &mut Incoming<'_>,
+        routes: &Arc<Routes<SessionKey>>,
+        publisher: Publisher,
+    ) -> Lsn {
+        self.counters.messages_in += 1;
+        self.counters.unmatched += u64::from(routes.is_nowhere());
+        let durable_here = self.fan_out(now, incoming, routes, publisher);
+        let durable = durable_here || !routes.remote_durable().is_empty();
+        let logged = incoming.retain() || durable && incoming.qos() > QoS::AtMostOnce;
+        let lsn = if logged { self.gate.append() } else { Lsn::NONE };
+        let partition = incoming.retain().then(|| self.retained.partition(incoming.topic()));
+        self.send_to_peers(incoming, routes.remote(), partition, lsn);
+        if partition == Some(self.id) {
+            let message = incoming.message().clone();
+            self.store_retained(message);
+        }
+        lsn
+    }
+
+    fn send_to_peers(
+        &mut self,
+        incoming: &mut Incoming<'_>,
+        remote: ShardSet,
+        partition: Option<ShardId>,
+        lsn: Lsn,
+    ) {
+        let partition = partition.filter(|shard| *shard != self.id);
+        let retained_position = partition.map_or(0, |shard| self.peers[shard].sent + 1);
+        let mut targets = remote;
+        if let Some(shard) = partition {
+            targets.insert(shard);
+        }
+        if targets.is_empty() {
+            return;
+        }
+        let message = incoming.message();
+        for shard in targets.iter() {
+            let fan_out = remote.contains(shard);
+            self.counters.remote_out += u64::from(fan_out);
+            let store = partition == Some(shard);
+            let deliver = Deliver { message: message.clone(), fan_out, store, retained_position, lsn };
+            self.peers.send(shard, deliver);
+        }
+    }
+
+    /// Publishes the wills that are due, as far as the slots last.
+    pub(super) fn publish_wills(&mut self, now: Time) {
+        while !self.wills.waiting && !self.work.is_exhausted() {
+            let Some(will) = self.wills.due.front().cloned() else { return };
+            let routes = self
+                .topics
+                .routes(TopicName::new(will.topic()).expect("checked when its CONNECT was decoded"));
+            let targets = self.targets(will.topic(), &routes, will.retain());
+            if let Some(lane) = self.peers.blocked(targets, self.fan_out.resumed) {
+                self.wills.waiting = true;
+                self.peers[lane].waiters.push_back(LaneWaiter::Wills);
+                return;
+            }
+            if self.needs_cursor(will.topic(), &routes) && !self.fan_out.has_room() {
+                return;
+            }
+            self.wills.due.pop_front();
+            self.publish(now, &mut Incoming::owned(&will), &routes, Publisher::Elsewhere);
+        }
+    }
+
+    pub(super) fn wills_can_go(&self) -> bool {
+        !self.wills.waiting && !self.wills.due.is_empty()
+    }
+}
+
+/// The topic of a PUBLISH with an alias, taken out of the table for the time of its handling. An empty topic asks for what the alias stands for,
+/// any other sets it (MQTT 5 section 3.3.2.3.4).
+fn take_alias(
+    connection: &mut Connection,
+    alias: NonZeroU16,
+    topic: &str,
+    alias_max: u16,
+) -> Result<Box<str>, Violation> {
+    if alias.get() > alias_max {
+        return Err(Violation::TopicAliasTooLarge);
+    }
+    let aliases = &mut connection.extra_mut().aliases;
+    let index = usize::from(alias.get()) - 1;
+    if aliases.len() <= index {
+        aliases.resize_with(index + 1, || None);
+    }
+    if topic.is_empty() {
+        aliases[index].take().ok_or(Violation::TopicAliasUnknown)
+    } else {
+        Ok(topic.into())
+    }
+}

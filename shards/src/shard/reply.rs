@@ -1,0 +1,97 @@
+//! Replies to a client: written at once, or held until the log has the record that they answer for.
+
+use super::connection::Phase;
+use super::input::Flow;
+use super::{ConnectionKey, Event, Shard};
+use crate::base::limits::REPLY_BUFFER_BYTES_MAX;
+use crate::base::lsn::Lsn;
+use crate::base::planted::Bug;
+use crate::base::time::Time;
+use crate::wire::{Ack, Packet, PacketId, ReasonCode, Violation};
+
+/// A reply that waits for its record's commit.
+#[derive(Debug)]
+pub(super) struct HeldReply {
+    pub(super) key: ConnectionKey,
+    pub(super) reply: Reply,
+}
+
+/// What may have to wait.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Puback(PacketId, ReasonCode),
+    Pubrec(PacketId, ReasonCode),
+    Pubcomp(PacketId, ReasonCode),
+    /// An encoded SUBACK or UNSUBACK.
+    Encoded(Box<[u8]>),
+    /// The CONNACK that lies with the connection.
+    Connack,
+}
+
+impl Shard {
+    /// Sends `reply` once `lsn` is committed, and never before an earlier reply of the same connection.
+    pub(super) fn reply(&mut self, now: Time, key: ConnectionKey, lsn: Lsn, reply: Reply) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let lsn = lsn.max(connection.last_lsn);
+        connection.last_lsn = lsn;
+        if self.gate.is_committed(lsn) || self.planted.is(Bug::AckBeforeCommit) {
+            self.send_reply(now, key, reply);
+        } else {
+            self.gate.hold(lsn, HeldReply { key, reply });
+        }
+    }
+
+    /// The log is on disk up to `lsn`: what waited for that goes out.
+    pub fn handle_committed(&mut self, now: Time, lsn: Lsn) {
+        self.gate.commit(lsn);
+        while let Some(held) = self.gate.release() {
+            self.send_reply(now, held.key, held.reply);
+        }
+    }
+
+    /// The newest record of this shard's log.
+    pub fn newest_lsn(&self) -> Lsn {
+        self.gate.newest()
+    }
+
+    fn send_reply(&mut self, now: Time, key: ConnectionKey, reply: Reply) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        let version = connection.version;
+        let ack = |packet_id, reason| Ack::with_reason(packet_id, reason);
+        match reply {
+            Reply::Connack => self.send_connack(now, key),
+            Reply::Puback(packet_id, reason) => {
+                let session = connection.session;
+                self.write(key, |out| Packet::Puback(ack(packet_id, reason)).encode(version, out));
+                if let Some(session) = session.and_then(|session| self.sessions.get_mut(session)) {
+                    session.inbound.puback_sent();
+                }
+            }
+            Reply::Pubrec(packet_id, reason) => {
+                self.write(key, |out| Packet::Pubrec(ack(packet_id, reason)).encode(version, out));
+            }
+            Reply::Pubcomp(packet_id, reason) => {
+                self.write(key, |out| Packet::Pubcomp(ack(packet_id, reason)).encode(version, out));
+            }
+            Reply::Encoded(bytes) => self.write(key, |out| out.extend_from_slice(&bytes)),
+        }
+    }
+
+    /// A client that sends but does not read its replies is closed before they fill memory.
+    pub(super) fn check_reply_backlog(&mut self, now: Time, key: ConnectionKey) -> Result<Flow, Violation> {
+        let Some(connection) = self.connections.get(key) else { return Ok(Flow::Stop) };
+        if connection.phase == Phase::Closing {
+            return Ok(Flow::Stop);
+        }
+        if connection.out.as_ref().is_some_and(|out| out.len() > REPLY_BUFFER_BYTES_MAX) {
+            self.counters.timed_out += 1;
+            self.report(Event::TimedOut { peer: connection.peer, what: "replies left unread" });
+            self.fail(now, key, ReasonCode::QuotaExceeded);
+            return Ok(Flow::Stop);
+        }
+        Ok(Flow::Continue)
+    }
+}

@@ -1,0 +1,357 @@
+//! Retained messages: the partition that this shard keeps, and replays of all partitions to new subscriptions.
+//!
+//! A replay asks the partitions one after the other, a page at a time, and sends a page's messages only as the client takes them: no cap, no
+//! stall. No update falls between retained and live: the query names how many messages of each shard's lane the partition must have
+//! consumed, and a copy is left out when a live message of its topic went first (DESIGN.md section 5).
+
+use super::Shard;
+use super::deliver::CopyHead;
+use super::session::SessionKey;
+use crate::base::hash::HashKey;
+use crate::base::limits::{
+    REPLAY_LIVE_TOPICS_MAX, RETAINED_BATCH_MAX, RETAINED_QUERY_CREDITS, RETAINED_STEPS_MAX,
+    WRITE_BUFFER_BYTES_MAX,
+};
+use crate::base::planted::Bug;
+use crate::base::shard_set::ShardId;
+use crate::base::slab::{Key, Slab};
+use crate::base::time::Time;
+use crate::mesh::{Control, RetainedMatches, RetainedQuery};
+use crate::session::Incoming;
+use crate::topics::TopicFilter;
+use crate::topics::retained::{RetainedStore, partition};
+use crate::wire::{Message, SubscriptionOptions};
+use std::collections::{BTreeSet, VecDeque};
+use std::num::NonZeroU32;
+
+/// Names a replay within its shard.
+pub(super) type ReplayKey = Key<Replay>;
+
+/// Replays advanced, and queries answered, per turn.
+const REPLAYS_PER_TURN: usize = 32;
+
+/// The retained messages that one new subscription is due.
+pub struct Replay {
+    session: SessionKey,
+    filter: Box<str>,
+    options: SubscriptionOptions,
+    identifier: Option<NonZeroU32>,
+    /// The partition being read.
+    partition: usize,
+    after: Option<Box<str>>,
+    page: VecDeque<Message>,
+    /// A page is on its way.
+    asked: bool,
+    started: bool,
+    /// Stands in the list of replays to advance.
+    ready: bool,
+    /// Hashes of topics of which the session got a live retained message since.
+    live: BTreeSet<u64>,
+    /// This shard's own lane positions when the subscription was answered.
+    own_positions: Box<[u64]>,
+}
+
+/// The state behind both sides.
+pub(super) struct Retained {
+    id: ShardId,
+    shards: usize,
+    key: HashKey,
+    pub(super) store: RetainedStore,
+    replays: Slab<Replay>,
+    ready: VecDeque<ReplayKey>,
+    /// By source shard and partition: what a query must wait for.
+    positions: Box<[Box<[u64]>]>,
+    /// Queries of other shards without answer.
+    queries: VecDeque<(ShardId, RetainedQuery)>,
+    /// Something happened that may make a query answerable.
+    stirred: bool,
+    credits: Box<[usize]>,
+    /// Replays that wait for a credit of any partition.
+    creditless: VecDeque<ReplayKey>,
+}
+
+impl Retained {
+    pub(super) fn new(id: ShardId, shards: usize, key: HashKey, store: RetainedStore) -> Retained {
+        Retained {
+            id,
+            shards,
+            key,
+            store,
+            replays: Slab::new(),
+            ready: VecDeque::new(),
+            positions: (0..shards).map(|_| vec![0; shards].into()).collect(),
+            queries: VecDeque::new(),
+            stirred: false,
+            credits: vec![RETAINED_QUERY_CREDITS; shards].into(),
+            creditless: VecDeque::new(),
+        }
+    }
+
+    /// The shard that keeps the retained message of `topic`.
+    pub(super) fn partition(&self, topic: &str) -> ShardId {
+        if self.shards == 1 { self.id } else { partition(topic, &self.key, self.shards) }
+    }
+
+    /// A replay for a subscription that is being answered; [`Retained::start`] sets it going.
+    pub(super) fn begin(
+        &mut self,
+        session: SessionKey,
+        filter: &str,
+        options: SubscriptionOptions,
+        identifier: Option<NonZeroU32>,
+    ) -> ReplayKey {
+        self.replays.insert(Replay {
+            session,
+            filter: filter.into(),
+            options,
+            identifier,
+            partition: 0,
+            after: None,
+            page: VecDeque::new(),
+            asked: false,
+            started: false,
+            ready: false,
+            live: BTreeSet::new(),
+            own_positions: Box::default(),
+        })
+    }
+
+    /// The SUBACK is out and the interest applied.
+    pub(super) fn start(&mut self, key: ReplayKey, own_positions: &[u64]) {
+        let Some(replay) = self.replays.get_mut(key).filter(|replay| !replay.started) else { return };
+        replay.started = true;
+        replay.own_positions = own_positions.into();
+        self.wake(key);
+    }
+
+    /// The client may take more.
+    pub(super) fn wake(&mut self, key: ReplayKey) {
+        let Some(replay) = self.replays.get_mut(key) else { return };
+        if replay.started && !replay.ready && !replay.asked {
+            replay.ready = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    pub(super) fn end_replay(&mut self, key: ReplayKey) {
+        self.replays.remove(key);
+    }
+
+    /// A live retained message of `topic` reached the session of `replays`.
+    pub(super) fn went_live(&mut self, replays: &[ReplayKey], topic: &str) {
+        let hash = self.key.hash(topic.as_bytes());
+        for key in replays {
+            if let Some(replay) = self.replays.get_mut(*key)
+                && replay.live.len() < REPLAY_LIVE_TOPICS_MAX
+            {
+                replay.live.insert(hash);
+            }
+        }
+    }
+
+    /// A live retained message of `from` was consumed: a later query must find its partition at least as far.
+    pub(super) fn saw_live(&mut self, from: ShardId, topic: &str, position: u64) {
+        let partition = self.partition(topic);
+        let known = &mut self.positions[from.index()][partition.index()];
+        *known = (*known).max(position);
+    }
+
+    /// `from` had sent this much to each partition when it applied our interest.
+    pub(super) fn applied(&mut self, from: ShardId, positions: &[u64]) {
+        for (known, position) in self.positions[from.index()].iter_mut().zip(positions) {
+            *known = (*known).max(*position);
+        }
+    }
+
+    pub(super) fn asked(&mut self, from: ShardId, query: RetainedQuery) {
+        self.queries.push_back((from, query));
+        self.stirred = true;
+    }
+
+    pub(super) fn answered(&mut self, from: ShardId, matches: RetainedMatches) {
+        self.credits[from.index()] += 1;
+        if let Some(waiting) = self.creditless.pop_front() {
+            self.wake(waiting);
+        }
+        let key = ReplayKey::from_bits(matches.query);
+        let Some(replay) = self.replays.get_mut(key) else { return };
+        replay.asked = false;
+        replay.take_page(matches.messages, matches.resume);
+        self.wake(key);
+    }
+
+    pub(super) fn data_consumed(&mut self) {
+        self.stirred |= !self.queries.is_empty();
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.ready.is_empty() || self.stirred
+    }
+
+    /// What the partition must have consumed of each shard's lane before it answers `replay`.
+    fn positions_for(&self, replay: &Replay) -> Box<[u64]> {
+        let needed = |source: usize| {
+            if source == self.id.index() {
+                replay.own_positions.get(replay.partition).copied().unwrap_or(0)
+            } else if source == replay.partition {
+                0
+            } else {
+                self.positions[source][replay.partition]
+            }
+        };
+        (0..self.shards).map(needed).collect()
+    }
+}
+
+impl Replay {
+    fn take_page(&mut self, messages: Vec<Message>, resume: Option<Box<str>>) {
+        self.page = messages.into();
+        self.partition += usize::from(resume.is_none());
+        self.after = resume;
+    }
+}
+
+/// One page of `store`: unexpired matches of `filter` behind `after`, and where to go on.
+fn read_page(
+    store: &RetainedStore,
+    now: Time,
+    filter: &str,
+    after: Option<&str>,
+) -> (Vec<Message>, Option<Box<str>>) {
+    let filter = TopicFilter::new(filter).expect("checked by the shard that accepted the SUBSCRIBE");
+    let mut messages = Vec::new();
+    let page = store.matching(filter, after, RETAINED_BATCH_MAX, RETAINED_STEPS_MAX, &mut messages);
+    messages.retain(|message| message.expires_at().is_none_or(|at| at > now));
+    (messages, page.resume)
+}
+
+impl Shard {
+    /// Keeps a retained message in this shard's partition, or clears its topic.
+    pub(super) fn store_retained(&mut self, message: Message) {
+        if self.retained.store.set(message).is_err() {
+            self.counters.retained_refused += 1;
+        }
+    }
+
+    /// Answers queries whose lanes have caught up, and advances replays whose clients can take more.
+    pub(super) fn advance_replays(&mut self, now: Time) {
+        if std::mem::take(&mut self.retained.stirred) {
+            self.answer_queries(now);
+        }
+        for _ in 0..self.retained.ready.len().min(REPLAYS_PER_TURN) {
+            let Some(key) = self.retained.ready.pop_front() else { return };
+            self.advance_replay(now, key);
+        }
+    }
+
+    fn answer_queries(&mut self, now: Time) {
+        let mut answered = 0;
+        for _ in 0..self.retained.queries.len() {
+            let Some((from, query)) = self.retained.queries.pop_front() else { return };
+            let behind =
+                |(source, position): (usize, &u64)| self.peers[ShardId::new(source)].consumed < *position;
+            let early = query.positions.iter().enumerate().any(behind);
+            if answered == REPLAYS_PER_TURN || early && !self.planted.is(Bug::RetainedQueryTooEarly) {
+                self.retained.stirred |= !early;
+                self.counters.retained_waits += u64::from(early);
+                self.retained.queries.push_back((from, query));
+                continue;
+            }
+            answered += 1;
+            let (messages, resume) =
+                read_page(&self.retained.store, now, &query.filter, query.after.as_deref());
+            let matches = RetainedMatches { query: query.query, messages, resume };
+            self.peers[from].control.push_back(Control::RetainedMatches(Box::new(matches)));
+        }
+    }
+
+    fn advance_replay(&mut self, now: Time, key: ReplayKey) {
+        let Some(replay) = self.retained.replays.get_mut(key) else { return };
+        replay.ready = false;
+        if replay.page.is_empty() {
+            return self.next_page(now, key);
+        }
+        while let Some(message) = self.take_retained(key) {
+            self.deliver_retained(now, key, &message);
+        }
+        let Some(replay) = self.retained.replays.get(key) else { return };
+        if replay.page.is_empty() {
+            self.retained.wake(key);
+        }
+    }
+
+    /// The next message of the page, if the client can take it at once.
+    fn take_retained(&mut self, key: ReplayKey) -> Option<Message> {
+        let replay = self.retained.replays.get_mut(key)?;
+        let session = self.sessions.get(replay.session)?;
+        let connection = self.connections.get(session.connection?)?;
+        let room = connection.out.as_ref().is_none_or(|out| out.len() < WRITE_BUFFER_BYTES_MAX);
+        if !room || !session.outbound.can_start(&self.limits) {
+            return None;
+        }
+        replay.page.pop_front()
+    }
+
+    fn deliver_retained(&mut self, now: Time, key: ReplayKey, message: &Message) {
+        let replay = self.retained.replays.get(key).expect("the caller has looked");
+        if replay.live.contains(&self.retained.key.hash(message.topic_bytes())) {
+            self.counters.retained_suppressed += 1;
+            return;
+        }
+        let (session, options) = (replay.session, replay.options);
+        let identifier = replay.identifier.map(NonZeroU32::get);
+        let copy = CopyHead {
+            qos: options.qos.min(message.qos()),
+            retain: true,
+            identifiers: identifier.as_slice(),
+            live: false,
+        };
+        self.encodings.clear();
+        self.deliver_copy(now, &mut Incoming::owned(message), session, &copy);
+    }
+
+    fn next_page(&mut self, now: Time, key: ReplayKey) {
+        let retained = &mut self.retained;
+        let Some(replay) = retained.replays.get_mut(key) else { return };
+        if replay.partition == retained.shards {
+            let session = replay.session;
+            retained.replays.remove(key);
+            if let Some(session) = self.sessions.get_mut(session) {
+                session.replays.retain(|replay| *replay != key);
+            }
+            return;
+        }
+        if replay.partition == retained.id.index() {
+            let (messages, resume) = read_page(&retained.store, now, &replay.filter, replay.after.as_deref());
+            replay.take_page(messages, resume);
+            return retained.wake(key);
+        }
+        let partition = replay.partition;
+        if retained.credits[partition] == 0 {
+            return retained.creditless.push_back(key);
+        }
+        retained.credits[partition] -= 1;
+        replay.asked = true;
+        let replay = retained.replays.get(key).expect("looked at above");
+        let query = RetainedQuery {
+            query: key.to_bits(),
+            filter: replay.filter.clone(),
+            after: replay.after.clone(),
+            positions: retained.positions_for(replay),
+        };
+        self.peers[ShardId::new(partition)].control.push_back(Control::RetainedQuery(Box::new(query)));
+    }
+
+    /// The filter is unsubscribed, or subscribed anew: what is left of its replay is void.
+    pub(super) fn end_replays_of(&mut self, session: SessionKey, filter: &str) {
+        let Some(session) = self.sessions.get_mut(session) else { return };
+        let retained = &mut self.retained;
+        session.replays.retain(|key| {
+            let same = retained.replays.get(*key).is_none_or(|replay| &*replay.filter == filter);
+            if same {
+                retained.replays.remove(*key);
+            }
+            !same
+        });
+    }
+}

@@ -1,0 +1,68 @@
+//! The orderly end: v5 clients are told, everybody's output is flushed, every connection is closed.
+
+use super::connection::Phase;
+use super::{CloseMode, Shard};
+use crate::base::time::Time;
+use crate::wire::ReasonCode;
+
+/// Connections told per turn, so that the lanes keep flowing.
+const CLOSED_PER_TURN: usize = 256;
+
+/// How far the end has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stopping {
+    /// In service.
+    No,
+    /// Telling the connections, in slot order; this slot is next.
+    From(usize),
+    /// All are told.
+    Told,
+}
+
+impl Shard {
+    /// Starts the end; [`Shard::handle_work`] carries it on.
+    pub fn handle_shutdown(&mut self) {
+        if self.stopping == Stopping::No {
+            self.stopping = Stopping::From(0);
+        }
+    }
+
+    /// Whether the end has begun: no more accepts.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping != Stopping::No
+    }
+
+    /// Whether every connection is gone after [`Shard::handle_shutdown`].
+    pub fn is_drained(&self) -> bool {
+        self.stopping == Stopping::Told && self.connections.is_empty()
+    }
+
+    pub(super) fn close_slice(&mut self, now: Time) {
+        let Stopping::From(mut from) = self.stopping else { return };
+        for _ in 0..CLOSED_PER_TURN {
+            let Some(key) = self.connections.next_key(from) else {
+                self.stopping = Stopping::Told;
+                return;
+            };
+            from = key.index() + 1;
+            let phase = self.connections.get(key).expect("next_key names used slots").phase;
+            // The broker's own end is not the client's: its will stays unpublished.
+            self.keep_will_silent(key);
+            match phase {
+                Phase::Connected => self.fail(now, key, ReasonCode::ServerShuttingDown),
+                Phase::AwaitConnect | Phase::AwaitConnack => self.close_broken(now, key, CloseMode::Now),
+                // On their way to or from elsewhere: closed where they arrive, or with the process.
+                Phase::Claiming | Phase::Moving => self.refuse(now, key, ReasonCode::ServerShuttingDown),
+                Phase::Closing => {}
+            }
+        }
+        self.stopping = Stopping::From(from);
+    }
+
+    fn keep_will_silent(&mut self, key: super::ConnectionKey) {
+        let session = self.connections.get(key).and_then(|connection| connection.session);
+        if let Some(session) = session.and_then(|session| self.sessions.get_mut(session)) {
+            session.will = None;
+        }
+    }
+}

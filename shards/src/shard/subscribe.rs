@@ -1,0 +1,139 @@
+//! SUBSCRIBE and UNSUBSCRIBE (MQTT 5 sections 3.8 to 3.11).
+
+use super::interest::Afterwards;
+use super::reply::Reply;
+use super::session::SessionKey;
+use super::{ConnectionKey, Shard};
+use crate::base::lsn::Lsn;
+use crate::base::planted::Bug;
+use crate::base::time::Time;
+use crate::topics::{Ticket, TopicFilter};
+use crate::wire::{
+    AckProperties, QoS, ReasonCode, RetainHandling, Suback, Subscribe, SubscribeFilter, Unsuback,
+    Unsubscribe, Version, Violation,
+};
+use smallvec::SmallVec;
+use std::num::NonZeroU32;
+
+/// One filter's result, and what SUBACK has to wait for because of it.
+struct Granted {
+    code: u8,
+    ticket: Ticket,
+}
+
+impl Shard {
+    pub(super) fn handle_subscribe(
+        &mut self,
+        now: Time,
+        key: ConnectionKey,
+        subscribe: &Subscribe<'_>,
+    ) -> Result<(), Violation> {
+        let connection = self.connections.get(key).expect("the caller has looked");
+        let (version, Some(session)) = (connection.version, connection.session) else { return Ok(()) };
+        let identifier = subscribe.subscription_id.and_then(NonZeroU32::new);
+        let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
+        let mut ticket = Ticket::ZERO;
+        for filter in subscribe.filters.iter() {
+            let granted = self.subscribe_one(session, &filter, identifier, version)?;
+            codes.push(granted.code);
+            ticket = ticket.max(granted.ticket);
+        }
+        self.interest_changed();
+        let mut encoded = Vec::new();
+        let suback =
+            Suback { packet_id: subscribe.packet_id, properties: AckProperties::default(), codes: &codes };
+        suback.encode(version, &mut encoded);
+        let lsn = self.record_of(session);
+        self.after_interest(now, ticket, Afterwards::Suback { key, session, lsn, encoded: encoded.into() });
+        Ok(())
+    }
+
+    fn subscribe_one(
+        &mut self,
+        key: SessionKey,
+        entry: &SubscribeFilter<'_>,
+        identifier: Option<NonZeroU32>,
+        version: Version,
+    ) -> Result<Granted, Violation> {
+        let filters_max = self.limits.filters_per_client_max as usize;
+        let session = self.sessions.get_mut(key).expect("a connected client has its session");
+        let filter = match TopicFilter::new(entry.filter) {
+            Ok(filter) => filter,
+            Err(_) => return refused(ReasonCode::TopicFilterInvalid, version),
+        };
+        if filter.shared().is_some() {
+            return refused(ReasonCode::SharedSubscriptionsNotSupported, version);
+        }
+        if session.filters.len() >= filters_max && self.topics.subscription(key, filter).is_none() {
+            return refused(ReasonCode::QuotaExceeded, version);
+        }
+        let durable = session.is_durable() && entry.options.qos > QoS::AtMostOnce;
+        let subscribed =
+            self.topics.subscribe(key, filter, entry.options, identifier, durable, &mut session.filters);
+        let wants_retained = match entry.options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => !subscribed.existed,
+            RetainHandling::DoNotSend => false,
+        };
+        if wants_retained {
+            self.end_replays_of(key, filter.as_str());
+            let replay = self.retained.begin(key, filter.as_str(), entry.options, identifier);
+            self.sessions.get_mut(key).expect("still there").replays.push(replay);
+        }
+        let own = self.is_own_transition(subscribed.ticket);
+        let ignored = !own && self.planted.is(Bug::SubackIgnoresForeignTransition);
+        let ticket = if ignored { Ticket::ZERO } else { subscribed.ticket };
+        Ok(Granted { code: entry.options.qos as u8, ticket })
+    }
+
+    /// The log record of a change to `session`; none for one that does not outlive its connection.
+    fn record_of(&mut self, session: SessionKey) -> Lsn {
+        let durable = self.sessions.get(session).is_some_and(super::Session::is_durable);
+        if durable { self.gate.append() } else { Lsn::NONE }
+    }
+
+    pub(super) fn handle_unsubscribe(
+        &mut self,
+        now: Time,
+        key: ConnectionKey,
+        unsubscribe: &Unsubscribe<'_>,
+    ) -> Result<(), Violation> {
+        let connection = self.connections.get(key).expect("the caller has looked");
+        let (version, Some(session_key)) = (connection.version, connection.session) else { return Ok(()) };
+        let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
+        for text in unsubscribe.filters.iter() {
+            let session = self.sessions.get_mut(session_key).expect("a connected client has its session");
+            let code = match TopicFilter::new(text) {
+                Err(_) if version.is_v5() => ReasonCode::TopicFilterInvalid,
+                Err(_) => return Err(Violation::TopicFilterInvalid),
+                Ok(filter) if self.topics.unsubscribe(session_key, filter, &mut session.filters) => {
+                    self.end_replays_of(session_key, text);
+                    ReasonCode::Success
+                }
+                Ok(_) => ReasonCode::NoSubscriptionExisted,
+            };
+            codes.push(code as u8);
+        }
+        self.interest_changed();
+        let mut encoded = Vec::new();
+        let unsuback = Unsuback {
+            packet_id: unsubscribe.packet_id,
+            properties: AckProperties::default(),
+            codes: &codes,
+        };
+        unsuback.encode(version, &mut encoded);
+        let lsn = self.record_of(session_key);
+        self.reply(now, key, lsn, Reply::Encoded(encoded.into()));
+        Ok(())
+    }
+}
+
+/// A filter that is not granted: v5 is told why, 3.1.1 that it failed; 3.1 has no way to be told and is closed.
+fn refused(reason: ReasonCode, version: Version) -> Result<Granted, Violation> {
+    let code = match version {
+        Version::V5 => reason as u8,
+        Version::V311 => ReasonCode::UnspecifiedError as u8,
+        Version::V31 => return Err(Violation::TopicFilterInvalid),
+    };
+    Ok(Granted { code, ticket: Ticket::ZERO })
+}
