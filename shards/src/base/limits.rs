@@ -81,6 +81,12 @@ pub const PACKETS_PER_INPUT_MAX: usize = 16 * 1024;
 /// Packet ids that may lie between the oldest and the newest unacknowledged outbound message, as a multiple of the in-flight window:
 /// a client that never acknowledges one of them stalls itself instead of growing the table.
 pub const IN_FLIGHT_SPAN_FACTOR: usize = 8;
+/// How long the last output of a connection that is being closed may take: the span in which a broker that stops is gone.
+pub const CLOSE_FLUSH_MAX: Duration = Duration::from_secs(5);
+/// How long a connection whose last output is sent waits for its peer to close, reading what would otherwise reset it.
+pub const CLOSE_LINGER_MAX: Duration = Duration::from_secs(1);
+/// Pause of a listener that found the process out of descriptors or memory: long enough not to spin, short enough not to be noticed.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Limits that the operator sets. The defaults are those of DESIGN.md section 8.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use rustix::event::EventfdFlags;
 
+use crate::mesh::Wake;
+
 /// One shard's bell. Lives on every shard: the owner polls and drains it, the others ring it. A clone is the same bell.
 ///
 /// Rings coalesce: any number of them before a drain wake the owner once. Nothing is lost by that, the bell carries no
@@ -32,6 +34,12 @@ impl EventFd {
     pub fn drain(&self) -> bool {
         let mut count = [0; 8];
         rustix::io::read(&*self.fd, &mut count).is_ok()
+    }
+}
+
+impl Wake for EventFd {
+    fn wake(&self) {
+        self.ring();
     }
 }
 

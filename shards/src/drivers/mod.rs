@@ -3,6 +3,11 @@
 #![allow(unsafe_code)] // each block names why it is sound
 
 pub mod board;
+pub mod driven;
 pub mod eventfd;
+pub mod glommio;
+#[cfg(test)]
+mod own_process;
+pub mod probe;
 pub mod socket;
 pub mod turn;
