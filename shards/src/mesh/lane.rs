@@ -1,85 +1,25 @@
-//! Lanes: bounded queues per ordered shard pair, with the bells that wake who sleeps at their other end.
+//! Lanes: bounded queues per ordered shard pair, and the ports that hold their ends.
 
+use super::bell::{Bell, Wake};
+use super::coordinator_port::CoordinatorPort;
 use super::{ClaimBatch, ClaimReplies, Control, Deliver};
 use crate::base::limits::{CLAIM_BATCH_CREDITS, CONTROL_LANE_SLOTS, DATA_LANE_SLOTS};
 use crate::base::planted::{Bug, Planted};
 use crate::base::shard_set::{SHARDS_MAX, ShardId, ShardSet};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-
-/// Wakes one sleeping shard: an eventfd write in the real drivers.
-pub trait Wake: Send + Sync {
-    /// Makes the sleeper's wait return. Called at most once per sleep.
-    fn wake(&self);
-}
-
-/// What one shard's peers leave for it to see. Lives on every core; peers set bits, the owner takes them.
-struct Bell {
-    /// Shards that put something on a lane to the owner.
-    inbound: AtomicU64,
-    /// Shards whose data lane, once full, has room for the owner again.
-    space: AtomicU64,
-    /// The coordinator answered (at a shard's bell).
-    coordinator: AtomicBool,
-    /// The broker is to stop.
-    shutdown: AtomicBool,
-    /// The owner is about to block, or blocks.
-    sleeping: AtomicBool,
-    wake: Arc<dyn Wake>,
-}
-
-impl Bell {
-    fn new(wake: Arc<dyn Wake>) -> Bell {
-        Bell {
-            inbound: AtomicU64::new(0),
-            space: AtomicU64::new(0),
-            coordinator: AtomicBool::new(false),
-            shutdown: AtomicBool::new(false),
-            sleeping: AtomicBool::new(false),
-            wake,
-        }
-    }
-
-    /// After a bit was set: wakes the owner if it sleeps. The fence pairs with the one in [`Bell::try_sleep`]: either the owner sees the
-    /// bit when it looks again, or the ringer sees the flag.
-    fn ring(&self) -> bool {
-        fence(Ordering::SeqCst);
-        let asleep = self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::Relaxed);
-        if asleep {
-            self.wake.wake();
-        }
-        asleep
-    }
-
-    fn is_silent(&self) -> bool {
-        self.inbound.load(Ordering::Relaxed) == 0
-            && self.space.load(Ordering::Relaxed) == 0
-            && !self.coordinator.load(Ordering::Relaxed)
-            && !self.shutdown.load(Ordering::Relaxed)
-    }
-
-    fn try_sleep(&self, planted: Planted) -> bool {
-        self.sleeping.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if self.is_silent() || planted.is(Bug::SleepWithoutRecheck) {
-            return true;
-        }
-        self.sleeping.store(false, Ordering::Relaxed);
-        false
-    }
-}
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Shared by all ports: bells by shard (the coordinator's last), and who waits for room on which lane.
-struct Board {
-    bells: Box<[Bell]>,
+pub(super) struct Board {
+    pub(super) bells: Box<[Bell]>,
     /// Bit `from` at index `to`: the sender `from` has parked work for the lane to `to`.
     wants_space: Box<[AtomicU64]>,
     planted: Planted,
 }
 
 impl Board {
-    fn coordinator(&self) -> &Bell {
+    pub(super) fn coordinator(&self) -> &Bell {
         self.bells.last().expect("the coordinator's bell is always there")
     }
 }
@@ -125,14 +65,6 @@ pub struct Port {
     to_ring: ShardSet,
     ring_coordinator: bool,
     bells_rung: u64,
-}
-
-/// The coordinator's ends of the lanes to all shards. Owned by shard 0's driver loop, or by the coordinator's thread.
-pub struct CoordinatorPort {
-    claims: Vec<Receiver<ClaimBatch>>,
-    replies: Vec<Sender<ClaimReplies>>,
-    board: Arc<Board>,
-    pending: ShardSet,
 }
 
 /// Both kinds of ends, as [`mesh`] makes them.
@@ -368,60 +300,11 @@ impl Port {
 
     /// Awake again.
     pub fn woke(&mut self) {
-        self.bell().sleeping.store(false, Ordering::Relaxed);
+        self.bell().woke();
     }
 
     /// Sleepers that this shard had to wake: one system call each.
     pub fn bells_rung(&self) -> u64 {
         self.bells_rung
-    }
-}
-
-impl CoordinatorPort {
-    /// Shards of the broker.
-    pub fn shards(&self) -> usize {
-        self.claims.len()
-    }
-
-    /// The next batch, taking the shards in turn.
-    pub fn receive(&mut self) -> Option<(ShardId, ClaimBatch)> {
-        let bell = self.board.coordinator();
-        if bell.inbound.load(Ordering::Relaxed) != 0 {
-            self.pending = self.pending.union(ShardSet::from_bits(bell.inbound.swap(0, Ordering::Acquire)));
-        }
-        while let Some(shard) = self.pending.iter().next() {
-            if let Ok(batch) = self.claims[shard.index()].try_recv() {
-                return Some((shard, batch));
-            }
-            self.pending.remove(shard);
-        }
-        None
-    }
-
-    /// Answers a batch of `shard`; the batch's credit guarantees the slot.
-    pub fn send(&mut self, shard: ShardId, replies: ClaimReplies) {
-        let sent = self.replies[shard.index()].try_send(replies);
-        assert!(
-            sent.is_ok() || !self.replies[shard.index()].is_full(),
-            "a batch reserves the slot of its answer"
-        );
-        let bell = &self.board.bells[shard.index()];
-        bell.coordinator.store(true, Ordering::Release);
-        bell.ring();
-    }
-
-    /// Whether the broker is to stop.
-    pub fn shutdown_requested(&self) -> bool {
-        self.board.coordinator().shutdown.load(Ordering::Relaxed)
-    }
-
-    /// As [`Port::try_sleep`]; a coordinator inside shard 0's turn asks here too before the shard sleeps.
-    pub fn try_sleep(&mut self) -> bool {
-        self.pending.is_empty() && self.board.coordinator().try_sleep(Planted::default())
-    }
-
-    /// Awake again.
-    pub fn woke(&mut self) {
-        self.board.coordinator().sleeping.store(false, Ordering::Relaxed);
     }
 }

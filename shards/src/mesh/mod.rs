@@ -3,10 +3,14 @@
 //! One bounded lane pair (data, control) per ordered pair of shards, one pair per shard with the coordinator. Nothing here blocks and
 //! nothing is dropped: data slots are reserved per PUBLISH by the sender, every control message holds a credit that bounds its kind.
 
+mod bell;
 mod claim;
+mod coordinator_port;
 mod lane;
 mod message;
 
+pub use bell::Wake;
 pub use claim::{Claim, ClaimBatch, ClaimReplies, ClaimReply, Epoch, Outcome, Release};
-pub use lane::{Coordination, CoordinatorPort, MeshHandle, Port, Wake, mesh};
+pub use coordinator_port::CoordinatorPort;
+pub use lane::{Coordination, MeshHandle, Port, mesh};
 pub use message::{Control, Deliver, Handoff, ListenerId, RetainedMatches, RetainedQuery, Socket};
