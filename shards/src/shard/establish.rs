@@ -31,6 +31,9 @@ impl Shard {
         if connection.moved_in {
             self.arrived(client_id, epoch);
         }
+        if self.is_stopping() {
+            return self.refuse(now, key, ReasonCode::ServerShuttingDown);
+        }
         let identity = self.identities.get_or_insert(client_id);
         if epoch < identity.epoch && !self.planted.is(Bug::StaleClaimAccepted) {
             self.counters.stale_claims += 1;

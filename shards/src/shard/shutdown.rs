@@ -1,6 +1,6 @@
 //! The orderly end: v5 clients are told, everybody's output is flushed, every connection is closed.
 
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use super::{CloseMode, Shard};
 use crate::base::time::Time;
 use crate::wire::ReasonCode;
@@ -32,9 +32,11 @@ impl Shard {
         self.stopping != Stopping::No
     }
 
-    /// Whether every connection is gone after [`Shard::handle_shutdown`].
+    /// Whether every connection is gone after [`Shard::handle_shutdown`], but for those on their way between shards: their sockets close
+    /// with the process.
     pub fn is_drained(&self) -> bool {
-        self.stopping == Stopping::Told && self.connections.is_empty()
+        let on_its_way = |connection: &Connection| matches!(connection.phase, Phase::Claiming | Phase::Moving);
+        self.stopping == Stopping::Told && self.connections.iter().all(|(_, connection)| on_its_way(connection))
     }
 
     pub(super) fn close_slice(&mut self, now: Time) {
@@ -51,9 +53,8 @@ impl Shard {
             match phase {
                 Phase::Connected => self.fail(now, key, ReasonCode::ServerShuttingDown),
                 Phase::AwaitConnect | Phase::AwaitConnack => self.close_broken(now, key, CloseMode::Now),
-                // On their way to or from elsewhere: closed where they arrive, or with the process.
-                Phase::Claiming | Phase::Moving => self.refuse(now, key, ReasonCode::ServerShuttingDown),
-                Phase::Closing => {}
+                // The first two are refused where they arrive.
+                Phase::Claiming | Phase::Moving | Phase::Closing => {}
             }
         }
         self.stopping = Stopping::From(from);

@@ -78,6 +78,7 @@ impl Shard {
 
     fn remove_left_filters(&mut self) {
         let Some((key, mut filters)) = self.work.leaving.pop_front() else { return };
+        self.interest_changed();
         if !self.topics.remove_all(key, &mut filters, FILTERS_REMOVED_PER_TURN) {
             self.work.leaving.push_front((key, filters));
         }
