@@ -65,6 +65,10 @@ pub struct Shared {
     /// Pin the generator to this CPU
     #[arg(long, global = true)]
     pub cpu: Option<usize>,
+    /// Never sleep: keeps the generator's own wake-ups out of the latencies, and out of the broker's CPU time (waking a
+    /// halted CPU is charged to who writes). Wants a CPU of its own; conn and idle do not use it
+    #[arg(long, global = true)]
+    pub spin: bool,
     /// Process id of the broker: reports its CPU time and memory
     #[arg(long, global = true)]
     pub broker_pid: Option<u32>,

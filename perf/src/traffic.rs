@@ -27,6 +27,7 @@ struct Traffic {
     buffer: Vec<u8>,
     out: Vec<u8>,
     next_ping_ns: u64,
+    spin: bool,
 }
 
 /// What was counted between warm-up and stop.
@@ -103,6 +104,7 @@ impl Traffic {
             buffer: vec![0; READ_BUFFER_BYTES.max(4 * shared.size as usize)],
             out: Vec::new(),
             next_ping_ns: PING_INTERVAL_NS,
+            spin: shared.spin,
         })
     }
 
@@ -162,7 +164,8 @@ impl Traffic {
     fn turn(&mut self, wait_ns_max: u64) -> Result<(), BenchError> {
         let now_ns = self.clock.now_ns();
         let due_ns = self.exchange.next_due_ns().map_or(u64::MAX, |due_ns| due_ns.saturating_sub(now_ns));
-        let ready = self.poller.wait(wait_ns_max.min(due_ns).min(WAIT_NS_MAX))?;
+        let wait_ns = if self.spin { 0 } else { wait_ns_max.min(due_ns).min(WAIT_NS_MAX) };
+        let ready = self.poller.wait(wait_ns)?;
         for index in 0..ready {
             let event = self.poller.ready(index);
             let token = event.token as usize;

@@ -63,9 +63,11 @@ fn a_correct_broker_passes_in_every_shape() {
 
 #[test]
 fn a_paced_run_keeps_its_rate() {
-    let report = passes(Fault::None, &["pair", "--pairs", "4", "--rate", "1000"]);
-    let rate = report["published_per_second"].as_f64().unwrap();
-    assert!((900.0..1100.0).contains(&rate), "{report}");
+    for spin in [&[][..], &["--spin"]] {
+        let report = passes(Fault::None, &[&["pair", "--pairs", "4", "--rate", "1000"], spin].concat());
+        let rate = report["published_per_second"].as_f64().unwrap();
+        assert!((900.0..1100.0).contains(&rate), "{report}");
+    }
 }
 
 #[test]
