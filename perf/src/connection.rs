@@ -1,7 +1,7 @@
 //! One connection in traffic: a socket, the role behind it, and nothing that an idle one would need.
 
 use crate::exchange::Role;
-use crate::limits::{PARTIAL_BYTES_KEPT, UNSENT_BYTES_MAX};
+use crate::limits::{PARTIAL_BYTES_KEPT, READ_BYTES_MAX, UNSENT_BYTES_MAX};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
@@ -39,12 +39,12 @@ impl Connection {
         !self.unsent.is_empty()
     }
 
-    /// Reads once into `buffer`, behind the part of a packet that was kept.
+    /// Reads once into `buffer`, behind the part of a packet that was kept; both fit, since a part is shorter than a packet.
     #[inline]
     pub fn read(&mut self, buffer: &mut [u8]) -> Arrived {
         let kept = self.partial.len();
         buffer[..kept].copy_from_slice(&self.partial);
-        match self.stream.read(&mut buffer[kept..]) {
+        match self.stream.read(&mut buffer[kept..kept + READ_BYTES_MAX]) {
             Ok(0) => Arrived::End,
             Ok(count) => {
                 self.partial.clear();

@@ -67,7 +67,7 @@ pub struct Exchange {
     filler: Vec<u8>,
     publishers: Vec<Publisher>,
     /// Messages that each publisher may publish as far as the pace is concerned.
-    credits: Vec<u32>,
+    credits: Vec<u64>,
     /// Publishers that may have become able to publish, each at most once.
     ready: Vec<u32>,
     queued: Vec<bool>,
@@ -75,6 +75,7 @@ pub struct Exchange {
     schedule: Option<Schedule>,
     publishing: bool,
     outstanding: u64,
+    unsent: u64,
     counts: Counts,
     recorded_ns: Range<u64>,
     latency: Histogram<u64>,
@@ -95,6 +96,7 @@ impl Exchange {
             schedule: None,
             publishing: true,
             outstanding: 0,
+            unsent: 0,
             counts: Counts::default(),
             recorded_ns: 0..0,
             latency: Histogram::new_with_bounds(1_000, LATENCY_NS_MAX, 3).expect("the bounds are constants"),
@@ -113,7 +115,8 @@ impl Exchange {
     fn share_out(&mut self, outstanding: u32) {
         let count = self.publishers.len() as u32;
         for index in 0..count {
-            self.credits[index as usize] = outstanding / count + u32::from(index < outstanding % count);
+            self.credits[index as usize] =
+                u64::from(outstanding / count + u32::from(index < outstanding % count));
             self.make_ready(index);
         }
     }
@@ -140,7 +143,13 @@ impl Exchange {
     }
 
     fn credits_owed(&self) -> u64 {
-        if self.publishing { 0 } else { self.credits.iter().map(|&credit| u64::from(credit)).sum() }
+        if self.publishing { 0 } else { self.credits.iter().sum() }
+    }
+
+    /// Gives up what a paced run still owes: the broker has had its time to catch up.
+    pub fn abandon(&mut self) {
+        self.unsent += self.credits_owed();
+        self.credits.fill(0);
     }
 
     /// Messages published and not yet received by all their subscribers.
@@ -190,8 +199,8 @@ impl Exchange {
     /// Appends to `out` everything that `index` may publish now.
     pub fn publish(&mut self, index: u32, now_ns: u64, out: &mut Vec<u8>) {
         let publisher = &mut self.publishers[index as usize];
-        let credit = &mut self.credits[index as usize];
-        let count = (*credit).min(self.terms.in_flight.saturating_sub(publisher.in_flight()));
+        let credit = &self.credits[index as usize];
+        let count = (*credit).min(self.terms.in_flight.saturating_sub(publisher.in_flight()).into());
         let total = self.credits.len() as u64;
         for _ in 0..count {
             let intended_ns = self.schedule.as_ref().map_or(now_ns, |schedule| {
@@ -201,8 +210,8 @@ impl Exchange {
             publisher.publish(self.terms.run, index, intended_ns, out);
         }
         self.credits[index as usize] -= count;
-        self.counts.published += u64::from(count);
-        self.outstanding += u64::from(count);
+        self.counts.published += count;
+        self.outstanding += count;
     }
 
     /// Handles one packet from the broker; replies are appended to `replies`. An error ends the run.
@@ -323,9 +332,11 @@ impl Exchange {
     }
 
     /// Ends the run: what was wrong, and the latencies.
-    pub fn finish(self) -> (Violations, Histogram<u64>) {
-        let Exchange { ledger, publishers, latency, .. } = self;
+    pub fn finish(mut self) -> (Violations, Histogram<u64>) {
+        self.abandon();
+        let Exchange { ledger, publishers, latency, unsent, .. } = self;
         let mut violations = ledger.close(|publisher| publishers[publisher as usize].published());
+        violations.unsent = unsent;
         violations.unacknowledged = publishers.iter().map(Publisher::unacknowledged).sum();
         (violations, latency)
     }
@@ -336,4 +347,76 @@ impl Exchange {
 fn acknowledge(first: u8, packet_id: u16, replies: &mut Vec<u8>) {
     let [high, low] = packet_id.to_be_bytes();
     replies.extend_from_slice(&[first, 2, high, low]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Scenario;
+    use crate::frame::{Cut, cut};
+    use crate::handshake::publish_template;
+    use crate::plan::Plan;
+
+    const MS: u64 = 1_000_000;
+
+    fn exchange(rate: Option<u32>, in_flight: u32) -> Exchange {
+        let plan = Plan::of(&Scenario::Pair { pairs: 1, outstanding: 3, rate }, "b").unwrap();
+        let (version, qos) = (Version::V311, QoS::AtMostOnce);
+        let publisher = Publisher::new(publish_template("b/pair/0", qos, 64, version), 1, in_flight);
+        let terms = Terms { run: 1, version, qos, payload_bytes: 64, in_flight };
+        Exchange::new(terms, vec![publisher], Ledger::new(&plan), plan.pace)
+    }
+
+    /// Publishes what may be published, and returns it.
+    fn publish(exchange: &mut Exchange, now_ns: u64) -> Vec<u8> {
+        let mut sent = Vec::new();
+        exchange.handle_time(now_ns);
+        while let Some(publisher) = exchange.poll_ready() {
+            exchange.publish(publisher, now_ns, &mut sent);
+        }
+        sent
+    }
+
+    /// Hands `sent` to the subscriber; returns how many messages that were.
+    fn deliver(exchange: &mut Exchange, mut sent: &[u8], now_ns: u64) -> usize {
+        let mut messages = 0;
+        while let Cut::Whole(frame, bytes) = cut(sent) {
+            exchange.handle_frame(Role::Subscriber(0), frame, now_ns, &mut Vec::new()).unwrap();
+            sent = &sent[bytes..];
+            messages += 1;
+        }
+        messages
+    }
+
+    #[test]
+    fn the_closed_window_never_holds_more_than_its_size() {
+        let mut exchange = exchange(None, 64);
+        for turn in 0..100 {
+            let sent = publish(&mut exchange, turn);
+            assert_eq!((exchange.outstanding(), deliver(&mut exchange, &sent, turn)), (3, 3));
+        }
+        exchange.stop(100);
+        assert!(publish(&mut exchange, 101).is_empty() && exchange.is_settled());
+        assert!(exchange.finish().0.is_clean());
+    }
+
+    #[test]
+    fn a_stalled_broker_shows_in_every_latency_of_a_paced_run() {
+        let mut exchange = exchange(Some(1_000), 1);
+        exchange.record(0..20 * MS);
+        let mut sent = publish(&mut exchange, 0);
+        let stall_ms = 10; // the first message comes back only now; nine others have become due meanwhile
+        for turn in 0..10 {
+            let now_ns = (stall_ms + turn) * MS;
+            assert_eq!(deliver(&mut exchange, &sent, now_ns), 1);
+            sent = publish(&mut exchange, now_ns);
+        }
+        let (_, latency) = exchange.finish();
+        assert_eq!(latency.len(), 10);
+        let shortest_ms = latency.min() as f64 / MS as f64;
+        assert!(
+            (9.9..10.1).contains(&shortest_ms),
+            "counted from when it was due, not from when it was sent"
+        );
+    }
 }

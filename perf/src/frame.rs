@@ -31,7 +31,7 @@ pub fn cut(input: &[u8]) -> Cut<'_> {
         length |= usize::from(byte & 0x7f) << shift;
         shift += 7;
         if byte < 0x80 {
-            if length > PACKET_BYTES_MAX {
+            if length + 5 > PACKET_BYTES_MAX {
                 return Cut::Malformed;
             }
             let head = at + 1;

@@ -18,6 +18,8 @@ pub struct Violations {
     pub corrupt: u64,
     /// Messages whose acknowledgement never came.
     pub unacknowledged: u64,
+    /// Messages of a paced run whose time came but whose turn did not: their latencies are in no percentile.
+    pub unsent: u64,
     /// The first few, in words.
     pub examples: Vec<String>,
 }
@@ -25,7 +27,7 @@ pub struct Violations {
 impl Violations {
     /// Whether nothing at all went wrong.
     pub fn is_clean(&self) -> bool {
-        self.lost + self.duplicated + self.reordered + self.corrupt + self.unacknowledged == 0
+        self.lost + self.duplicated + self.reordered + self.corrupt + self.unacknowledged + self.unsent == 0
     }
 
     /// Keeps one more example while there are few.

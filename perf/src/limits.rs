@@ -26,8 +26,8 @@ pub const FILTERS_MAX: u32 = 10_000_000;
 pub const DESCRIPTORS_SPARE: u64 = 32;
 /// Readiness events taken per wait: one turn stays well under a millisecond.
 pub const EVENTS_PER_WAIT: usize = 1_024;
-/// Bytes read from one connection per event, shared by all connections.
-pub const READ_BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes read from one connection per event: enough for a window of ordinary messages, little enough to stay in the cache.
+pub const READ_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of a partial packet's buffer that a connection keeps for the next one; larger ones are given back.
 pub const PARTIAL_BYTES_KEPT: usize = 512;
 /// Bytes that one connection may have unsent: a broker that reads this slowly is at fault.

@@ -193,9 +193,9 @@ impl Report {
 
 impl fmt::Display for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Violations { lost, duplicated, reordered, corrupt, unacknowledged, examples } = self;
+        let Violations { lost, duplicated, reordered, corrupt, unacknowledged, unsent, examples } = self;
         write!(f, "lost {lost}, duplicated {duplicated}, out of order {reordered}, corrupt {corrupt}, ")?;
-        write!(f, "unacknowledged {unacknowledged}")?;
+        write!(f, "unacknowledged {unacknowledged}, due but unsent {unsent}")?;
         examples.iter().try_for_each(|example| write!(f, "; {example}"))
     }
 }

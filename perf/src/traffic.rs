@@ -10,7 +10,7 @@ use crate::exchange::{Counts, Exchange, Role, Terms};
 use crate::frame::{Cut, cut};
 use crate::handshake::{Client, publish_template};
 use crate::ledger::Ledger;
-use crate::limits::{LINGER_NS, PING_INTERVAL_NS, READ_BUFFER_BYTES, WAIT_NS_MAX};
+use crate::limits::{LINGER_NS, PACKET_BYTES_MAX, PING_INTERVAL_NS, READ_BYTES_MAX, WAIT_NS_MAX};
 use crate::plan::Plan;
 use crate::poller::{Interest, Poller};
 use crate::publisher::Publisher;
@@ -45,7 +45,7 @@ pub fn run(shared: &Shared, plan: &Plan) -> Result<TrafficReport, BenchError> {
     prepare_process((plan.topics.len() + plan.subscribers.len()) as u64, shared.cpu)?;
     let mut traffic = Traffic::set_up(shared, plan)?;
     let measured = traffic.measure(shared, broker.as_ref())?;
-    traffic.drain(nanos(shared.stall))?;
+    traffic.drain(nanos(shared.stall), nanos(shared.seconds))?;
     let (violations, histogram) = traffic.exchange.finish();
     let delivered = measured.to.delivered - measured.from.delivered;
     Ok(TrafficReport {
@@ -101,7 +101,7 @@ impl Traffic {
             connections,
             subscribers: plan.subscribers.len(),
             exchange: Exchange::new(terms, publishers(shared, plan, in_flight), Ledger::new(plan), plan.pace),
-            buffer: vec![0; READ_BUFFER_BYTES.max(4 * shared.size as usize)],
+            buffer: vec![0; PACKET_BYTES_MAX + READ_BYTES_MAX],
             out: Vec::new(),
             next_ping_ns: PING_INTERVAL_NS,
             spin: shared.spin,
@@ -145,8 +145,10 @@ impl Traffic {
         }
     }
 
-    /// Waits for everything outstanding, at most `stall_ns` without progress, and a little longer for duplicates.
-    fn drain(&mut self, stall_ns: u64) -> Result<(), BenchError> {
+    /// Waits for everything outstanding, at most `stall_ns` without progress, and a little longer for duplicates. A paced run that
+    /// is behind has another `catch_up_ns` to publish what it owes.
+    fn drain(&mut self, stall_ns: u64, catch_up_ns: u64) -> Result<(), BenchError> {
+        let abandon_ns = self.clock.now_ns() + catch_up_ns;
         let mut progress = (self.exchange.counts().delivered, self.clock.now_ns());
         while !self.exchange.is_settled() {
             self.turn(WAIT_NS_MAX)?;
@@ -155,6 +157,9 @@ impl Traffic {
                 progress = (delivered, now_ns);
             } else if now_ns - progress.1 > stall_ns {
                 return Ok(());
+            }
+            if now_ns > abandon_ns {
+                self.exchange.abandon();
             }
         }
         self.run_until(self.clock.now_ns() + LINGER_NS, stall_ns)
