@@ -108,7 +108,7 @@ impl Publisher {
         complete
     }
 
-    /// PUBACK (`released` false, QoS 1), PUBREC or PUBCOMP arrived; false when nothing waits for it.
+    /// An acknowledgement arrived; false when no message waits for this one.
     pub fn acknowledged(&mut self, packet_id: u16, step: Step) -> bool {
         let Some(sequence) = self.sequence_of(packet_id) else { return false };
         let slot = self.slot(sequence);
