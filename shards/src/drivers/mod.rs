@@ -4,6 +4,7 @@
 
 pub mod board;
 pub mod driven;
+pub mod epoll;
 pub mod eventfd;
 pub mod glommio;
 #[cfg(test)]

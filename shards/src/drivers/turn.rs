@@ -68,6 +68,8 @@ pub struct Seat {
     /// Where the shard's statistics are published.
     pub board: Arc<StatisticsBoard>,
     published: Time,
+    /// Called at the end of the first turn.
+    on_first_turn: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Seat {
@@ -78,7 +80,12 @@ impl Seat {
         coordinator: Option<CoordinatorSeat>,
         board: Arc<StatisticsBoard>,
     ) -> Seat {
-        Seat { shard, port, coordinator, board, published: Time::ZERO }
+        Seat { shard, port, coordinator, board, published: Time::ZERO, on_first_turn: None }
+    }
+
+    /// Has `tell` called once the first turn is made: the shard's loop is set up and serves.
+    pub fn on_first_turn(&mut self, tell: impl FnOnce() + Send + 'static) {
+        self.on_first_turn = Some(Box::new(tell));
     }
 
     /// Steps 2 and 3 of the turn: what the mesh brought, and what is due.
@@ -151,7 +158,7 @@ impl Seat {
         }
     }
 
-    /// Step 6: what the turn has for others, waking only who sleeps; the statistics.
+    /// Step 6: what the turn has for others, waking only who sleeps; the statistics and the operator's log.
     pub fn exchange_out(&mut self, now: Time) {
         for peer in 0..self.port.shards() {
             let peer = ShardId::new(peer);
@@ -168,6 +175,13 @@ impl Seat {
         }
         if now.since(self.published) >= PUBLISH_EVERY {
             self.publish_statistics(now);
+        }
+        while let Some(event) = self.shard.poll_event() {
+            // What clients do wrong is theirs: an operator who wants to see it asks for it.
+            tracing::debug!(shard = self.port.own().index(), "{event}");
+        }
+        if let Some(tell) = self.on_first_turn.take() {
+            tell();
         }
     }
 
