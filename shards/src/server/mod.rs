@@ -1,4 +1,16 @@
 //! Assembly: what a broker is made of on this machine, its start and its stop.
+//!
+//! [`Broker::start`] binds every port, makes lanes and bells, and starts a thread per shard that runs a driver's loop;
+//! [`Handle`] is what the outside keeps of it.
 
-pub mod machine;
+mod broker;
+mod config;
+mod handle;
+mod machine;
 pub mod placement;
+mod report;
+mod shard_thread;
+
+pub use broker::{Broker, StartError};
+pub use config::{BrokerConfig, ListenerConfig};
+pub use handle::{Handle, RunError, Stopper};

@@ -1,0 +1,38 @@
+//! What a broker is started with: values that are right already, wherever they were read from.
+
+use super::placement::Placement;
+use crate::base::limits::Limits;
+use crate::drivers::probe::IoChoice;
+use crate::wire::Version;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Everything that a broker needs to know at its start.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// Where clients connect, at least one.
+    pub listeners: Vec<ListenerConfig>,
+    /// Shards, 1 to [`crate::base::shard_set::SHARDS_MAX`]; `None`: one per core that the placement offers.
+    pub shards: Option<usize>,
+    /// What the shards wait with.
+    pub io: IoChoice,
+    /// Which core a shard runs on.
+    pub placement: Placement,
+    /// Entries of each shard's io_uring submission queue.
+    pub ring_entries: u32,
+    /// Connection records made at start, over all shards.
+    pub connection_warm_up: usize,
+    /// What clients may take.
+    pub limits: Limits,
+    /// Span between two statistics lines in the log; zero: none.
+    pub stats_interval: Duration,
+}
+
+/// One address on which clients connect.
+#[derive(Clone, Debug)]
+pub struct ListenerConfig {
+    /// Where to listen; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// The protocol versions accepted.
+    pub versions: Vec<Version>,
+}
