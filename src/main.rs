@@ -2,6 +2,9 @@
 
 mod cli;
 mod config;
+mod logging;
+mod run;
+mod signals;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -10,10 +13,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match Cli::parse().into_command() {
-        Command::Run(flags) => {
-            let _ = flags;
-            ExitCode::SUCCESS
-        }
+        Command::Run(flags) => run::run(flags),
         Command::CheckConfig { file } => check_config(&file),
         Command::DefaultConfig => {
             print!("{}", config::DEFAULT);

@@ -194,7 +194,7 @@ impl Default for ClientLimits {
             write_stall: Span::new(limits.write_stall),
             session_expiry_v3: Span::new(limits.session_expiry_v3),
             session_expiry_max: Span::new(limits.session_expiry_max),
-            retained_messages_max: Number::new(limits.retained_messages_max),
+            retained_messages_max: Number::new(limits.retained_messages_max as u64),
         }
     }
 }

@@ -1,0 +1,84 @@
+//! `shardmq run`: configuration over defaults, command line over both, then a broker until a signal ends it.
+
+use crate::cli::RunFlags;
+use crate::config::{self, ConfigError, Io, Listener, Placement, ProtocolVersion, Settings};
+use crate::{logging, signals};
+use shardmq_shards::drivers::probe::IoChoice;
+use shardmq_shards::server::placement::Placement as EnginePlacement;
+use shardmq_shards::server::{Broker, BrokerConfig, ListenerConfig};
+use shardmq_shards::wire::Version;
+use std::process::ExitCode;
+
+/// Runs a broker; the exit code says whether it started and was ended in order.
+pub fn run(flags: RunFlags) -> ExitCode {
+    let settings = match settings(flags) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("shardmq: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    logging::start(settings.log_level);
+    // Before the broker: a signal during a long start must end it, too.
+    let signals = match signals::Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!("cannot catch signals: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match Broker::start(broker_config(&settings)) {
+        Ok(broker) => signals.serve(broker),
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn settings(flags: RunFlags) -> Result<Settings, ConfigError> {
+    let settings = match &flags.config {
+        Some(file) => config::load(file)?,
+        None => Settings::default(),
+    };
+    let settings = flags.over(settings);
+    config::check(&settings)?;
+    Ok(settings)
+}
+
+fn broker_config(settings: &Settings) -> BrokerConfig {
+    BrokerConfig {
+        listeners: settings.listeners.iter().map(listener_config).collect(),
+        shards: settings.shards.map(|shards| shards.get()),
+        io: match settings.io {
+            Io::Auto => IoChoice::Auto,
+            Io::Glommio => IoChoice::Glommio,
+            Io::Epoll => IoChoice::Epoll,
+        },
+        placement: match &settings.placement {
+            Placement::None => EnginePlacement::None,
+            Placement::Cores => EnginePlacement::Cores,
+            Placement::Physical => EnginePlacement::Physical,
+            Placement::Nodes(nodes) => EnginePlacement::Nodes(nodes.clone()),
+        },
+        ring_entries: settings.ring_entries.get(),
+        connection_warm_up: settings.connection_warm_up.get(),
+        limits: settings.engine_limits(),
+        stats_interval: settings.stats_interval.get(),
+    }
+}
+
+fn listener_config(listener: &Listener) -> ListenerConfig {
+    let versions = match &listener.versions {
+        None => Version::ALL.to_vec(),
+        Some(versions) => versions
+            .iter()
+            .map(|version| match version {
+                ProtocolVersion::V31 => Version::V31,
+                ProtocolVersion::V311 => Version::V311,
+                ProtocolVersion::V5 => Version::V5,
+            })
+            .collect(),
+    };
+    ListenerConfig { address: listener.address, versions }
+}
