@@ -6,7 +6,7 @@ use super::{ClaimBatch, ClaimReplies, Control, Deliver};
 use crate::base::limits::{CLAIM_BATCH_CREDITS, CONTROL_LANE_SLOTS, DATA_LANE_SLOTS};
 use crate::base::planted::{Bug, Planted};
 use crate::base::shard_set::{SHARDS_MAX, ShardId, ShardSet};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -146,6 +146,15 @@ pub fn mesh(wakes: Vec<Arc<dyn Wake>>, coordinator: Arc<dyn Wake>, planted: Plan
     Coordination { ports, coordinator, handle: MeshHandle { board } }
 }
 
+/// Only a full lane is an error. A lane whose other end is gone swallows: that shard was stopped and has drained, and shards do not
+/// drain at the same moment.
+fn full_only<T>(sent: Result<(), TrySendError<T>>) -> Result<(), T> {
+    match sent {
+        Err(TrySendError::Full(message)) => Err(message),
+        Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+    }
+}
+
 impl Port {
     /// The shard at this end.
     pub fn own(&self) -> ShardId {
@@ -253,7 +262,7 @@ impl Port {
     /// The lane is full and gives the message back; a sender that reserved its slots never sees that.
     pub fn send_data(&mut self, peer: ShardId, message: Deliver) -> Result<(), Deliver> {
         self.to_ring.insert(peer);
-        self.link(peer).data_out.try_send(message).map_err(|error| error.into_inner())
+        full_only(self.link(peer).data_out.try_send(message))
     }
 
     /// Puts `message` on the control lane to `peer`.
@@ -262,7 +271,7 @@ impl Port {
     /// The lane is full and gives the message back; a sender within its credits never sees that.
     pub fn send_control(&mut self, peer: ShardId, message: Control) -> Result<(), Control> {
         self.to_ring.insert(peer);
-        self.link(peer).control_out.try_send(message).map_err(|error| error.into_inner())
+        full_only(self.link(peer).control_out.try_send(message))
     }
 
     /// Sends a batch to the coordinator.
@@ -270,7 +279,7 @@ impl Port {
     /// # Errors
     /// All credits are out; the batch comes back.
     pub fn send_claims(&mut self, batch: ClaimBatch) -> Result<(), ClaimBatch> {
-        self.claims.try_send(batch).map_err(|error| error.into_inner())?;
+        full_only(self.claims.try_send(batch))?;
         self.ring_coordinator = true;
         self.board.coordinator().inbound.fetch_or(1 << self.own.index(), Ordering::Release);
         Ok(())
@@ -306,5 +315,27 @@ impl Port {
     /// Sleepers that this shard had to wake: one system call each.
     pub fn bells_rung(&self) -> u64 {
         self.bells_rung
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Silent;
+    impl Wake for Silent {
+        fn wake(&self) {}
+    }
+
+    #[test]
+    fn a_lane_is_full_only_while_its_other_end_is_there() {
+        let wakes: Vec<Arc<dyn Wake>> = vec![Arc::new(Silent), Arc::new(Silent)];
+        let Coordination { mut ports, coordinator, .. } = mesh(wakes, Arc::new(Silent), Planted::default());
+        for _ in 0..CLAIM_BATCH_CREDITS {
+            assert!(ports[0].send_claims(ClaimBatch::default()).is_ok());
+        }
+        assert!(ports[0].send_claims(ClaimBatch::default()).is_err(), "beyond the credits");
+        drop(coordinator);
+        assert!(ports[0].send_claims(ClaimBatch::default()).is_ok(), "nobody is left to be told");
     }
 }
