@@ -92,18 +92,12 @@ const CHUNK: usize = 1024;
 /// The links of a shard by slot.
 pub struct Links<O> {
     chunks: Vec<Vec<Link<O>>>,
-    used: usize,
 }
 
 impl<O> Links<O> {
     /// No links.
     pub fn new() -> Links<O> {
-        Links { chunks: Vec::new(), used: 0 }
-    }
-
-    /// How many are not free.
-    pub fn len(&self) -> usize {
-        self.used
+        Links { chunks: Vec::new() }
     }
 
     /// Gives a slot to a new tenant.
@@ -135,7 +129,6 @@ impl<O> Links<O> {
         link.wanted = Reading::Paused;
         link.starving = false;
         link.ended = false;
-        self.used += 1;
     }
 
     /// Frees the slot. Nothing may be in flight: the next tenant must not share the kernel's attention with this one.
@@ -143,9 +136,7 @@ impl<O> Links<O> {
         let link = self.get_mut(key).expect("only a used slot is released");
         assert!(!link.in_flight(), "a slot is released after the last completion");
         link.stage = Stage::Free;
-        let fd = std::mem::replace(&mut link.fd, -1);
-        self.used -= 1;
-        fd
+        std::mem::replace(&mut link.fd, -1)
     }
 
     /// The link of a key, unless the slot is free or has another tenant.

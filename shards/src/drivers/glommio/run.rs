@@ -90,11 +90,7 @@ impl<D: Driven> RingLoop<D> {
     pub fn run(&mut self) -> Result<(), DriverError> {
         loop {
             self.turn();
-            if self.core.is_stopping()
-                && self.core.is_drained()
-                && self.links.len() == 0
-                && self.accepts_ended()
-            {
+            if self.core.is_stopping() && self.core.is_drained() && self.accepts_ended() {
                 // What is still queued are closes: they must not wait for the ring's teardown.
                 return self.ring.enter(Wait::No);
             }
