@@ -79,8 +79,8 @@ class Broker:
 
 
 def mosquitto(tool, port, version, *arguments, **options):
-    """Starts mosquitto_pub or mosquitto_sub."""
-    command = [tool, "-h", "127.0.0.1", "-p", str(port), "-V", MOSQUITTO_VERSIONS[version], *arguments]
+    """Starts mosquitto_pub or mosquitto_sub, line by line on its output."""
+    command = ["stdbuf", "-oL", tool, "-h", "127.0.0.1", "-p", str(port), "-V", MOSQUITTO_VERSIONS[version], *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
