@@ -16,8 +16,11 @@ use crate::mesh::ListenerId;
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// Entries of each of glommio's own three rings: they carry background work only.
 const RING_DEPTH: usize = 32;
-/// How long a task may run before its executor asks it to yield; glommio's own default is 100 ms.
-const PREEMPT_TIMER: Duration = Duration::from_millis(1);
+/// How long a task may run before its executor asks it to yield. The loop is the only task and never yields, so only the start counts:
+/// glommio 0.9 parks for ever, with the task runnable, when the timer fires between its arming and the first look at the queues
+/// (`run_task_queues` then answers "nothing ran"). At 1 ms a busy machine loses a shard in one of some hundred starts. Background tasks will
+/// want a short timer, set after the loop runs.
+const PREEMPT_TIMER: Duration = Duration::from_secs(60);
 
 /// Serves one shard on the calling thread until the core has stopped and drained.
 ///
