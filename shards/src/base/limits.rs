@@ -81,8 +81,8 @@ pub const PACKETS_PER_INPUT_MAX: usize = 16 * 1024;
 /// Packet ids that may lie between the oldest and the newest unacknowledged outbound message, as a multiple of the in-flight window:
 /// a client that never acknowledges one of them stalls itself instead of growing the table.
 pub const IN_FLIGHT_SPAN_FACTOR: usize = 8;
-/// How long the last output of a connection that is being closed may take: the span in which a broker that stops is gone.
-pub const CLOSE_FLUSH_MAX: Duration = Duration::from_secs(5);
+/// How long the last output of a connection that is being closed may take: a broker that stops is gone within 5 s, all of it included.
+pub const CLOSE_FLUSH_MAX: Duration = Duration::from_secs(4);
 /// How long a connection whose last output is sent waits for its peer to close, reading what would otherwise reset it.
 pub const CLOSE_LINGER_MAX: Duration = Duration::from_secs(1);
 /// Pause of a listener that found the process out of descriptors or memory: long enough not to spin, short enough not to be noticed.
