@@ -1,0 +1,24 @@
+//! End to end: the real binary and its clients as separate processes, every test on both drivers.
+
+mod broker;
+mod client;
+mod connections;
+mod cross_check;
+mod messages;
+mod misbehaviour;
+mod sessions;
+mod start;
+mod statistics;
+
+/// Runs each `fn(Driver)` of the module on both drivers.
+#[macro_export]
+macro_rules! on_both_drivers {
+    ($($name:ident),* $(,)?) => {
+        mod epoll {
+            $(#[test] fn $name() { super::$name($crate::broker::Driver::Epoll) })*
+        }
+        mod glommio {
+            $(#[test] fn $name() { super::$name($crate::broker::Driver::Glommio) })*
+        }
+    };
+}
