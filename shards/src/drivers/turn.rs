@@ -5,7 +5,7 @@
 
 use super::board::StatisticsBoard;
 use crate::base::limits::LANE_DRAIN_PER_TURN;
-use crate::base::shard_set::ShardId;
+use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
 use crate::coordinator::Coordinator;
 use crate::mesh::{CoordinatorPort, Port};
@@ -80,6 +80,8 @@ impl Seat {
         coordinator: Option<CoordinatorSeat>,
         board: Arc<StatisticsBoard>,
     ) -> Seat {
+        let mut shard = shard;
+        shard.handle_lane_slots(port.data_lane_slots());
         Seat { shard, port, coordinator, board, published: Time::ZERO, on_first_turn: None }
     }
 
@@ -90,9 +92,14 @@ impl Seat {
 
     /// Steps 2 and 3 of the turn: what the mesh brought, and what is due.
     pub fn exchange_in(&mut self, now: Time) {
+        self.exchange_in_from(now, ShardSet::first(self.port.shards()));
+    }
+
+    /// As [`Seat::exchange_in`], looking only at the lanes of `visible`: the simulator's way to delay the others.
+    pub fn exchange_in_from(&mut self, now: Time, visible: ShardSet) {
         self.refresh_lane_space();
         let pending = self.port.take_pending();
-        for from in pending.iter() {
+        for from in pending.iter().filter(|from| visible.contains(*from)) {
             self.receive_from(now, from);
         }
         self.coordinate();
@@ -139,6 +146,12 @@ impl Seat {
 
     /// One slice of what is left over. The log is in memory: its records are committed as soon as the turn has made them.
     pub fn work(&mut self, now: Time) {
+        self.work_uncommitted(now);
+        self.shard.handle_committed(now, self.shard.newest_lsn());
+    }
+
+    /// As [`Seat::work`], for a driver with a log of its own, which says itself how far its records are committed.
+    pub fn work_uncommitted(&mut self, now: Time) {
         self.shard.handle_work(now);
         if self.coordinator.is_some() {
             // The claims of this turn are answered within it, without a trip through the bell.
@@ -148,7 +161,6 @@ impl Seat {
                 self.shard.handle_replies(now, answer);
             }
         }
-        self.shard.handle_committed(now, self.shard.newest_lsn());
     }
 
     fn send_claims(&mut self) {

@@ -15,6 +15,8 @@ pub(super) struct Board {
     pub(super) bells: Box<[Bell]>,
     /// Bit `from` at index `to`: the sender `from` has parked work for the lane to `to`.
     wants_space: Box<[AtomicU64]>,
+    /// Slots of each data lane.
+    slots: usize,
     planted: Planted,
 }
 
@@ -34,9 +36,9 @@ struct Link {
 
 impl Link {
     /// Both ends of the lanes between two shards.
-    fn pair() -> (Link, Link) {
-        let (data_out, data_there) = bounded(DATA_LANE_SLOTS);
-        let (data_back, data_in) = bounded(DATA_LANE_SLOTS);
+    fn pair(slots: usize) -> (Link, Link) {
+        let (data_out, data_there) = bounded(slots);
+        let (data_back, data_in) = bounded(slots);
         let (control_out, control_there) = bounded(CONTROL_LANE_SLOTS);
         let (control_back, control_in) = bounded(CONTROL_LANE_SLOTS);
         let here = Link { data_out, data_in, control_out, control_in };
@@ -102,6 +104,17 @@ impl MeshHandle {
 
 /// Makes the lanes of a broker. `wakes` has one entry per shard; `coordinator` wakes whoever runs the coordinator.
 pub fn mesh(wakes: Vec<Arc<dyn Wake>>, coordinator: Arc<dyn Wake>, planted: Planted) -> Coordination {
+    mesh_with_slots(wakes, coordinator, DATA_LANE_SLOTS, planted)
+}
+
+/// As [`mesh`], with `slots` slots per data lane, at least 2: the simulator takes few, so that lanes fill.
+pub fn mesh_with_slots(
+    wakes: Vec<Arc<dyn Wake>>,
+    coordinator: Arc<dyn Wake>,
+    slots: usize,
+    planted: Planted,
+) -> Coordination {
+    assert!(slots >= 2, "half of a lane must be a slot");
     let shards = wakes.len();
     assert!((1..=SHARDS_MAX).contains(&shards), "a broker has 1 to {SHARDS_MAX} shards");
     let mut bells: Vec<Bell> = wakes.into_iter().map(Bell::new).collect();
@@ -109,6 +122,7 @@ pub fn mesh(wakes: Vec<Arc<dyn Wake>>, coordinator: Arc<dyn Wake>, planted: Plan
     let board = Arc::new(Board {
         bells: bells.into(),
         wants_space: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+        slots,
         planted,
     });
     // Ends are made per unordered pair, then dealt out to the two ports.
@@ -116,7 +130,7 @@ pub fn mesh(wakes: Vec<Arc<dyn Wake>>, coordinator: Arc<dyn Wake>, planted: Plan
         (0..shards).map(|_| (0..shards).map(|_| None).collect()).collect();
     let pairs = (0..shards).flat_map(|low| (low + 1..shards).map(move |high| (low, high)));
     for (low, high) in pairs {
-        let (at_low, at_high) = Link::pair();
+        let (at_low, at_high) = Link::pair(slots);
         links[low][high] = Some(at_low);
         links[high][low] = Some(at_high);
     }
@@ -229,7 +243,7 @@ impl Port {
             // A message pushed after this look has its bit set after the push, so `take_pending` sees it.
             self.pending.remove(from);
         }
-        let roomy = waiting < DATA_LANE_SLOTS / 2;
+        let roomy = waiting < self.board.slots / 2;
         if roomy && !self.board.planted.is(Bug::ParkedNeverResumed) {
             // Pairs with the fence in `want_space`: either we see the flag, or the sender sees the room.
             fence(Ordering::SeqCst);
@@ -243,9 +257,14 @@ impl Port {
         }
     }
 
+    /// Slots of each data lane.
+    pub fn data_lane_slots(&self) -> usize {
+        self.board.slots
+    }
+
     /// Free slots of the data lane to `peer`: at least so many messages can be sent.
     pub fn free_data_slots(&self, peer: ShardId) -> usize {
-        DATA_LANE_SLOTS - self.link(peer).data_out.len()
+        self.board.slots - self.link(peer).data_out.len()
     }
 
     /// This shard has work parked for the lane to `peer`: it will be told (see [`Port::take_space`]) when half of it is free. Answers
@@ -253,7 +272,7 @@ impl Port {
     pub fn want_space(&mut self, peer: ShardId) -> bool {
         self.board.wants_space[peer.index()].fetch_or(1 << self.own.index(), Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        self.free_data_slots(peer) > DATA_LANE_SLOTS / 2
+        self.free_data_slots(peer) > self.board.slots / 2
     }
 
     /// Puts `message` on the data lane to `peer`.
@@ -310,6 +329,12 @@ impl Port {
     /// Awake again.
     pub fn woke(&mut self) {
         self.bell().woke();
+    }
+
+    /// Messages that lie on the lanes to this shard, for checkers.
+    pub fn waiting_messages(&self) -> usize {
+        self.links.iter().flatten().map(|link| link.data_in.len() + link.control_in.len()).sum::<usize>()
+            + self.replies.len()
     }
 
     /// Sleepers that this shard had to wake: one system call each.

@@ -12,5 +12,5 @@ mod message;
 pub use bell::Wake;
 pub use claim::{Claim, ClaimBatch, ClaimReplies, ClaimReply, Epoch, Outcome, Release};
 pub use coordinator_port::CoordinatorPort;
-pub use lane::{Coordination, MeshHandle, Port, mesh};
+pub use lane::{Coordination, MeshHandle, Port, mesh, mesh_with_slots};
 pub use message::{Control, Deliver, Handoff, ListenerId, RetainedMatches, RetainedQuery, Socket};

@@ -32,6 +32,13 @@ pub(super) struct InterestWaiters {
     newest: Ticket,
 }
 
+impl InterestWaiters {
+    /// Replies that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
 impl Shard {
     /// Does `afterwards` once the interest up to `ticket` is applied everywhere; never before what waited earlier.
     pub(super) fn after_interest(&mut self, now: Time, ticket: Ticket, afterwards: Afterwards) {

@@ -30,6 +30,7 @@ mod establish;
 mod event;
 mod fan_out;
 mod input;
+mod inspect;
 mod interest;
 mod output;
 mod peer;
@@ -45,6 +46,7 @@ mod work;
 
 pub use connection::{Connection, ConnectionKey};
 pub use event::Event;
+pub use inspect::{SessionView, Sizes};
 pub use output::{Action, CloseMode};
 pub use session::{Session, SessionKey};
 pub use statistics::{Counters, Dropped, Gauges, Statistics};

@@ -3,16 +3,21 @@
 use super::peers::LaneWaiter;
 use super::publish::Publisher;
 use super::{ConnectionKey, Shard};
-use crate::base::limits::{CURSOR_MESSAGES_MAX, DATA_LANE_SLOTS};
+use crate::base::limits::CURSOR_MESSAGES_MAX;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
 use crate::mesh::{Control, Deliver, Release};
 use crate::session::Incoming;
 
 impl Shard {
+    /// How many slots each data lane has, told once before the first turn; [`crate::base::limits::DATA_LANE_SLOTS`] unless told.
+    pub fn handle_lane_slots(&mut self, slots: usize) {
+        self.peers.set_lane_slots(slots);
+    }
+
     /// Whether the lane to `peer` is to be looked at: fewer than half of its slots are known to be free.
     pub fn lane_is_low(&self, peer: ShardId) -> bool {
-        self.peers[peer].free < DATA_LANE_SLOTS / 2
+        self.peers[peer].free < self.peers.lane_slots() / 2
     }
 
     /// At least `free` slots of the data lane to `peer` are free. Called at the start of a turn.

@@ -39,6 +39,7 @@ pub(super) struct Peer {
 /// All peers, by shard; the entry of this shard itself is never used for sending.
 pub(super) struct Peers {
     own: ShardId,
+    lane_slots: usize,
     peers: Box<[Peer]>,
 }
 
@@ -54,12 +55,29 @@ impl Peers {
             handoff_credits: HANDOFF_CREDITS,
             moving: VecDeque::new(),
         };
-        Peers { own, peers: (0..shards).map(peer).collect() }
+        Peers { own, lane_slots: DATA_LANE_SLOTS, peers: (0..shards).map(peer).collect() }
     }
 
     /// Shards of the broker.
     pub(super) fn len(&self) -> usize {
         self.peers.len()
+    }
+
+    /// Slots of a data lane.
+    pub(super) fn lane_slots(&self) -> usize {
+        self.lane_slots
+    }
+
+    pub(super) fn set_lane_slots(&mut self, slots: usize) {
+        self.lane_slots = slots;
+        for peer in &mut self.peers {
+            peer.free = slots;
+        }
+    }
+
+    /// Messages that the turn has not pushed yet, over all lanes.
+    pub(super) fn unsent(&self) -> usize {
+        self.peers.iter().map(|peer| peer.data.len() + peer.control.len()).sum()
     }
 
     /// All shards but this one.

@@ -184,6 +184,11 @@ impl Retained {
         self.stirred |= !self.queries.is_empty();
     }
 
+    /// Replays under way.
+    pub(super) fn replays_len(&self) -> usize {
+        self.replays.len()
+    }
+
     pub(super) fn has_work(&self) -> bool {
         !self.ready.is_empty() || self.stirred
     }

@@ -62,6 +62,11 @@ impl Identities {
         Identities { table: Parted::new(), key }
     }
 
+    /// Client ids remembered.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
     pub(super) fn get_mut(&mut self, client_id: &str) -> Option<&mut Identity> {
         self.table.find_mut(self.key.hash(client_id.as_bytes()), |entry| &*entry.client_id == client_id)
     }

@@ -1,0 +1,118 @@
+//! What the simulator's checkers may see of a shard. Read only; every call is a full scan.
+
+use super::connection::Phase;
+use super::{ConnectionKey, SessionKey, Shard};
+use crate::base::time::Time;
+use crate::mesh::Epoch;
+
+/// One session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionView {
+    /// Its key; a new session of the same client id has another.
+    pub key: SessionKey,
+    /// Its client id.
+    pub client_id: Box<str>,
+    /// The claim that speaks for it.
+    pub epoch: Epoch,
+    /// The connection that speaks for it.
+    pub connection: Option<ConnectionKey>,
+    /// Whether that connection's CONNACK is out.
+    pub connected: bool,
+    /// Copies that wait.
+    pub queued: usize,
+    /// Copies sent and not known to have arrived.
+    pub in_flight: usize,
+    /// Seconds that it outlives its connection.
+    pub expiry_seconds: u32,
+    /// When its connection ended.
+    pub offline_since: Time,
+}
+
+/// How much a shard holds, for what must be bounded or must come back to nothing.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Sizes {
+    /// Connection records.
+    pub connections: usize,
+    /// Connections before their CONNACK.
+    pub half_open: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Client ids remembered.
+    pub identities: usize,
+    /// Timers set.
+    pub timers: usize,
+    /// Bytes of the longest unread input.
+    pub unread_bytes_max: usize,
+    /// Bytes of the longest output that the driver has not taken.
+    pub output_bytes_max: usize,
+    /// Replies that wait for the log.
+    pub held_replies: usize,
+    /// Messages in fan-out cursors.
+    pub cursor_messages: usize,
+    /// Retained replays under way.
+    pub replays: usize,
+    /// Replies that wait for interest.
+    pub interest_waiters: usize,
+    /// Connections parked.
+    pub parked: usize,
+    /// Messages for lanes that the turn has not pushed.
+    pub unsent: usize,
+    /// Fingerprints that the peers have, as this shard knows.
+    pub remote_interest: usize,
+    /// Filters that own sessions subscribe.
+    pub filters: usize,
+}
+
+impl Shard {
+    /// All sessions, in slot order.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionView> {
+        self.sessions.iter().map(|(key, session)| {
+            let connection = session.connection.and_then(|key| self.connections.get(key));
+            SessionView {
+                key,
+                client_id: session.client_id.clone(),
+                epoch: session.epoch,
+                connection: session.connection,
+                connected: connection.is_some_and(|connection| connection.phase == Phase::Connected),
+                queued: session.outbound.queued(),
+                in_flight: session.outbound.in_flight(),
+                expiry_seconds: session.expiry_seconds,
+                offline_since: session.offline_since,
+            }
+        })
+    }
+
+    /// Every connection that is in service: its key and its client id.
+    pub fn speakers(&self) -> impl Iterator<Item = (ConnectionKey, &str)> {
+        self.connections.iter().filter_map(|(key, connection)| {
+            let session = self.sessions.get(connection.session?)?;
+            (connection.phase == Phase::Connected).then_some((key, &*session.client_id))
+        })
+    }
+
+    /// How much there is of everything.
+    pub fn sizes(&self) -> Sizes {
+        let connections = || self.connections.iter().map(|(_, connection)| connection);
+        let output = |connection: &super::Connection| connection.out.as_ref().map_or(0, |out| out.len());
+        let parked = |connection: &&super::Connection| {
+            connection.parked == super::connection::Parked::Waiting && connection.phase != Phase::Closing
+        };
+        Sizes {
+            connections: self.connections.len(),
+            half_open: self.half_open,
+            sessions: self.sessions.len(),
+            identities: self.identities.len(),
+            timers: self.wheel.len(),
+            unread_bytes_max: connections().map(|connection| connection.unread.len()).max().unwrap_or(0),
+            output_bytes_max: connections().map(output).max().unwrap_or(0),
+            held_replies: self.gate.len(),
+            cursor_messages: self.fan_out.messages(),
+            replays: self.retained.replays_len(),
+            interest_waiters: self.interest.len(),
+            parked: connections().filter(parked).count(),
+            unsent: self.peers.unsent(),
+            remote_interest: self.topics.remote_interest_len(),
+            filters: self.topics.filters_len(),
+        }
+    }
+}
