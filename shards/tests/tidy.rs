@@ -53,8 +53,6 @@ const RATCHET: &[(&str, usize)] = &[
     ("topics/cache.rs", 380),
     // The store, its order and the skip scan over it.
     ("topics/retained.rs", 360),
-    // Both sides of a replay: they share the positions that order retained against live.
-    ("shard/retained.rs", 360),
 ];
 
 fn source_root() -> PathBuf {

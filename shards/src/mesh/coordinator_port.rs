@@ -1,6 +1,6 @@
 //! The coordinator's side of the lanes.
 
-use super::lane::Board;
+use super::board::Board;
 use super::{ClaimBatch, ClaimReplies};
 use crate::base::planted::Planted;
 use crate::base::shard_set::{ShardId, ShardSet};

@@ -1,6 +1,7 @@
 //! Lanes: bounded queues per ordered shard pair, and the ports that hold their ends.
 
 use super::bell::{Bell, Wake};
+use super::board::{Board, MeshHandle};
 use super::coordinator_port::CoordinatorPort;
 use super::{ClaimBatch, ClaimReplies, Control, Deliver};
 use crate::base::limits::{CLAIM_BATCH_CREDITS, CONTROL_LANE_SLOTS, DATA_LANE_SLOTS};
@@ -9,22 +10,6 @@ use crate::base::shard_set::{SHARDS_MAX, ShardId, ShardSet};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-
-/// Shared by all ports: bells by shard (the coordinator's last), and who waits for room on which lane.
-pub(super) struct Board {
-    pub(super) bells: Box<[Bell]>,
-    /// Bit `from` at index `to`: the sender `from` has parked work for the lane to `to`.
-    wants_space: Box<[AtomicU64]>,
-    /// Slots of each data lane.
-    slots: usize,
-    planted: Planted,
-}
-
-impl Board {
-    pub(super) fn coordinator(&self) -> &Bell {
-        self.bells.last().expect("the coordinator's bell is always there")
-    }
-}
 
 /// The lanes between one shard and one peer, both directions.
 struct Link {
@@ -77,29 +62,6 @@ pub struct Coordination {
     pub coordinator: CoordinatorPort,
     /// For who starts and stops the broker.
     pub handle: MeshHandle,
-}
-
-/// Reaches every shard from outside: asks them to stop.
-#[derive(Clone)]
-pub struct MeshHandle {
-    board: Arc<Board>,
-}
-
-impl MeshHandle {
-    /// Tells all shards to stop, and wakes them.
-    pub fn request_shutdown(&self) {
-        let (_, shards) = self.board.bells.split_last().expect("the coordinator's bell is always there");
-        for bell in shards {
-            bell.shutdown.store(true, Ordering::Relaxed);
-            bell.ring();
-        }
-    }
-
-    /// Tells a coordinator on its own thread to stop, once all shards have.
-    pub fn stop_coordinator(&self) {
-        self.board.coordinator().shutdown.store(true, Ordering::Relaxed);
-        self.board.coordinator().ring();
-    }
 }
 
 /// Makes the lanes of a broker. `wakes` has one entry per shard; `coordinator` wakes whoever runs the coordinator.

@@ -4,13 +4,15 @@
 //! nothing is dropped: data slots are reserved per PUBLISH by the sender, every control message holds a credit that bounds its kind.
 
 mod bell;
+mod board;
 mod claim;
 mod coordinator_port;
 mod lane;
 mod message;
 
 pub use bell::Wake;
+pub use board::MeshHandle;
 pub use claim::{Claim, ClaimBatch, ClaimReplies, ClaimReply, Epoch, Outcome, Release};
 pub use coordinator_port::CoordinatorPort;
-pub use lane::{Coordination, MeshHandle, Port, mesh, mesh_with_slots};
+pub use lane::{Coordination, Port, mesh, mesh_with_slots};
 pub use message::{Control, Deliver, Handoff, ListenerId, RetainedMatches, RetainedQuery, Socket};

@@ -36,6 +36,7 @@ mod output;
 mod peer;
 mod peers;
 mod publish;
+mod replay;
 mod reply;
 mod retained;
 mod session;

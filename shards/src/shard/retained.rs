@@ -5,19 +5,16 @@
 //! consumed, and a copy is left out when a live message of its topic went first (DESIGN.md section 5).
 
 use super::Shard;
-use super::deliver::CopyHead;
 use super::session::SessionKey;
 use crate::base::hash::HashKey;
 use crate::base::limits::{
     REPLAY_LIVE_TOPICS_MAX, RETAINED_BATCH_MAX, RETAINED_QUERY_CREDITS, RETAINED_STEPS_MAX,
-    WRITE_BUFFER_BYTES_MAX,
 };
 use crate::base::planted::Bug;
 use crate::base::shard_set::ShardId;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::mesh::{Control, RetainedMatches, RetainedQuery};
-use crate::session::Incoming;
 use crate::topics::TopicFilter;
 use crate::topics::retained::{RetainedStore, partition};
 use crate::wire::{Message, SubscriptionOptions};
@@ -32,32 +29,32 @@ const REPLAYS_PER_TURN: usize = 32;
 
 /// The retained messages that one new subscription is due.
 pub struct Replay {
-    session: SessionKey,
-    filter: Box<str>,
-    options: SubscriptionOptions,
-    identifier: Option<NonZeroU32>,
+    pub(super) session: SessionKey,
+    pub(super) filter: Box<str>,
+    pub(super) options: SubscriptionOptions,
+    pub(super) identifier: Option<NonZeroU32>,
     /// The partition being read.
-    partition: usize,
-    after: Option<Box<str>>,
-    page: VecDeque<Message>,
+    pub(super) partition: usize,
+    pub(super) after: Option<Box<str>>,
+    pub(super) page: VecDeque<Message>,
     /// A page is on its way.
-    asked: bool,
-    started: bool,
+    pub(super) asked: bool,
+    pub(super) started: bool,
     /// Stands in the list of replays to advance.
-    ready: bool,
+    pub(super) ready: bool,
     /// Hashes of topics of which the session got a live retained message since.
-    live: BTreeSet<u64>,
+    pub(super) live: BTreeSet<u64>,
     /// This shard's own lane positions when the subscription was answered.
-    own_positions: Box<[u64]>,
+    pub(super) own_positions: Box<[u64]>,
 }
 
 /// The state behind both sides.
 pub(super) struct Retained {
-    id: ShardId,
-    shards: usize,
-    key: HashKey,
+    pub(super) id: ShardId,
+    pub(super) shards: usize,
+    pub(super) key: HashKey,
     pub(super) store: RetainedStore,
-    replays: Slab<Replay>,
+    pub(super) replays: Slab<Replay>,
     ready: VecDeque<ReplayKey>,
     /// By source shard and partition: what a query must wait for.
     positions: Box<[Box<[u64]>]>,
@@ -65,9 +62,9 @@ pub(super) struct Retained {
     queries: VecDeque<(ShardId, RetainedQuery)>,
     /// Something happened that may make a query answerable.
     stirred: bool,
-    credits: Box<[usize]>,
+    pub(super) credits: Box<[usize]>,
     /// Replays that wait for a credit of any partition.
-    creditless: VecDeque<ReplayKey>,
+    pub(super) creditless: VecDeque<ReplayKey>,
 }
 
 impl Retained {
@@ -194,7 +191,7 @@ impl Retained {
     }
 
     /// What the partition must have consumed of each shard's lane before it answers `replay`.
-    fn positions_for(&self, replay: &Replay) -> Box<[u64]> {
+    pub(super) fn positions_for(&self, replay: &Replay) -> Box<[u64]> {
         let needed = |source: usize| {
             if source == self.id.index() {
                 replay.own_positions.get(replay.partition).copied().unwrap_or(0)
@@ -209,7 +206,7 @@ impl Retained {
 }
 
 impl Replay {
-    fn take_page(&mut self, messages: Vec<Message>, resume: Option<Box<str>>) {
+    pub(super) fn take_page(&mut self, messages: Vec<Message>, resume: Option<Box<str>>) {
         self.page = messages.into();
         self.partition += usize::from(resume.is_none());
         self.after = resume;
@@ -217,7 +214,7 @@ impl Replay {
 }
 
 /// One page of `store`: unexpired matches of `filter` behind `after`, and where to go on.
-fn read_page(
+pub(super) fn read_page(
     store: &RetainedStore,
     now: Time,
     filter: &str,
@@ -268,95 +265,5 @@ impl Shard {
             let matches = RetainedMatches { query: query.query, messages, resume };
             self.peers[from].control.push_back(Control::RetainedMatches(Box::new(matches)));
         }
-    }
-
-    fn advance_replay(&mut self, now: Time, key: ReplayKey) {
-        let Some(replay) = self.retained.replays.get_mut(key) else { return };
-        replay.ready = false;
-        if replay.page.is_empty() {
-            return self.next_page(now, key);
-        }
-        while let Some(message) = self.take_retained(key) {
-            self.deliver_retained(now, key, &message);
-        }
-        let Some(replay) = self.retained.replays.get(key) else { return };
-        if replay.page.is_empty() {
-            self.retained.wake(key);
-        }
-    }
-
-    /// The next message of the page, if the client can take it at once.
-    fn take_retained(&mut self, key: ReplayKey) -> Option<Message> {
-        let replay = self.retained.replays.get_mut(key)?;
-        let session = self.sessions.get(replay.session)?;
-        let connection = self.connections.get(session.connection?)?;
-        let room = connection.out.as_ref().is_none_or(|out| out.len() < WRITE_BUFFER_BYTES_MAX);
-        if !room || !session.outbound.can_start(&self.limits) {
-            return None;
-        }
-        replay.page.pop_front()
-    }
-
-    fn deliver_retained(&mut self, now: Time, key: ReplayKey, message: &Message) {
-        let replay = self.retained.replays.get(key).expect("the caller has looked");
-        if replay.live.contains(&self.retained.key.hash(message.topic_bytes())) {
-            self.counters.retained_suppressed += 1;
-            return;
-        }
-        let (session, options) = (replay.session, replay.options);
-        let identifier = replay.identifier.map(NonZeroU32::get);
-        let copy = CopyHead {
-            qos: options.qos.min(message.qos()),
-            retain: true,
-            identifiers: identifier.as_slice(),
-            live: false,
-        };
-        self.encodings.clear();
-        self.deliver_copy(now, &mut Incoming::owned(message), session, &copy);
-    }
-
-    fn next_page(&mut self, now: Time, key: ReplayKey) {
-        let retained = &mut self.retained;
-        let Some(replay) = retained.replays.get_mut(key) else { return };
-        if replay.partition == retained.shards {
-            let session = replay.session;
-            retained.replays.remove(key);
-            if let Some(session) = self.sessions.get_mut(session) {
-                session.replays.retain(|replay| *replay != key);
-            }
-            return;
-        }
-        if replay.partition == retained.id.index() {
-            let (messages, resume) = read_page(&retained.store, now, &replay.filter, replay.after.as_deref());
-            replay.take_page(messages, resume);
-            return retained.wake(key);
-        }
-        let partition = replay.partition;
-        if retained.credits[partition] == 0 {
-            return retained.creditless.push_back(key);
-        }
-        retained.credits[partition] -= 1;
-        replay.asked = true;
-        let replay = retained.replays.get(key).expect("looked at above");
-        let query = RetainedQuery {
-            query: key.to_bits(),
-            filter: replay.filter.clone(),
-            after: replay.after.clone(),
-            positions: retained.positions_for(replay),
-        };
-        self.peers[ShardId::new(partition)].control.push_back(Control::RetainedQuery(Box::new(query)));
-    }
-
-    /// The filter is unsubscribed, or subscribed anew: what is left of its replay is void.
-    pub(super) fn end_replays_of(&mut self, session: SessionKey, filter: &str) {
-        let Some(session) = self.sessions.get_mut(session) else { return };
-        let retained = &mut self.retained;
-        session.replays.retain(|key| {
-            let same = retained.replays.get(*key).is_none_or(|replay| &*replay.filter == filter);
-            if same {
-                retained.replays.remove(*key);
-            }
-            !same
-        });
     }
 }

@@ -35,8 +35,10 @@ impl Shard {
     /// Whether every connection is gone after [`Shard::handle_shutdown`], but for those on their way between shards: their sockets close
     /// with the process.
     pub fn is_drained(&self) -> bool {
-        let on_its_way = |connection: &Connection| matches!(connection.phase, Phase::Claiming | Phase::Moving);
-        self.stopping == Stopping::Told && self.connections.iter().all(|(_, connection)| on_its_way(connection))
+        let on_its_way =
+            |connection: &Connection| matches!(connection.phase, Phase::Claiming | Phase::Moving);
+        self.stopping == Stopping::Told
+            && self.connections.iter().all(|(_, connection)| on_its_way(connection))
     }
 
     pub(super) fn close_slice(&mut self, now: Time) {

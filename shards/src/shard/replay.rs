@@ -1,0 +1,106 @@
+//! Replays: the retained messages that a new subscription is due, page by page, as the client takes them.
+
+use super::Shard;
+use super::deliver::CopyHead;
+use super::retained::{ReplayKey, read_page};
+use super::session::SessionKey;
+use crate::base::limits::WRITE_BUFFER_BYTES_MAX;
+use crate::base::shard_set::ShardId;
+use crate::base::time::Time;
+use crate::mesh::{Control, RetainedQuery};
+use crate::session::Incoming;
+use crate::wire::Message;
+use std::num::NonZeroU32;
+
+impl Shard {
+    /// Sends what the client can take of the page, or gets the next page.
+    pub(super) fn advance_replay(&mut self, now: Time, key: ReplayKey) {
+        let Some(replay) = self.retained.replays.get_mut(key) else { return };
+        replay.ready = false;
+        if replay.page.is_empty() {
+            return self.next_page(now, key);
+        }
+        while let Some(message) = self.take_retained(key) {
+            self.deliver_retained(now, key, &message);
+        }
+        let Some(replay) = self.retained.replays.get(key) else { return };
+        if replay.page.is_empty() {
+            self.retained.wake(key);
+        }
+    }
+
+    /// The next message of the page, if the client can take it at once.
+    fn take_retained(&mut self, key: ReplayKey) -> Option<Message> {
+        let replay = self.retained.replays.get_mut(key)?;
+        let session = self.sessions.get(replay.session)?;
+        let connection = self.connections.get(session.connection?)?;
+        let room = connection.out.as_ref().is_none_or(|out| out.len() < WRITE_BUFFER_BYTES_MAX);
+        if !room || !session.outbound.can_start(&self.limits) {
+            return None;
+        }
+        replay.page.pop_front()
+    }
+
+    fn deliver_retained(&mut self, now: Time, key: ReplayKey, message: &Message) {
+        let replay = self.retained.replays.get(key).expect("the caller has looked");
+        if replay.live.contains(&self.retained.key.hash(message.topic_bytes())) {
+            self.counters.retained_suppressed += 1;
+            return;
+        }
+        let (session, options) = (replay.session, replay.options);
+        let identifier = replay.identifier.map(NonZeroU32::get);
+        let copy = CopyHead {
+            qos: options.qos.min(message.qos()),
+            retain: true,
+            identifiers: identifier.as_slice(),
+            live: false,
+        };
+        self.encodings.clear();
+        self.deliver_copy(now, &mut Incoming::owned(message), session, &copy);
+    }
+
+    fn next_page(&mut self, now: Time, key: ReplayKey) {
+        let retained = &mut self.retained;
+        let Some(replay) = retained.replays.get_mut(key) else { return };
+        if replay.partition == retained.shards {
+            let session = replay.session;
+            retained.replays.remove(key);
+            if let Some(session) = self.sessions.get_mut(session) {
+                session.replays.retain(|replay| *replay != key);
+            }
+            return;
+        }
+        if replay.partition == retained.id.index() {
+            let (messages, resume) = read_page(&retained.store, now, &replay.filter, replay.after.as_deref());
+            replay.take_page(messages, resume);
+            return retained.wake(key);
+        }
+        let partition = replay.partition;
+        if retained.credits[partition] == 0 {
+            return retained.creditless.push_back(key);
+        }
+        retained.credits[partition] -= 1;
+        replay.asked = true;
+        let replay = retained.replays.get(key).expect("looked at above");
+        let query = RetainedQuery {
+            query: key.to_bits(),
+            filter: replay.filter.clone(),
+            after: replay.after.clone(),
+            positions: retained.positions_for(replay),
+        };
+        self.peers[ShardId::new(partition)].control.push_back(Control::RetainedQuery(Box::new(query)));
+    }
+
+    /// The filter is unsubscribed, or subscribed anew: what is left of its replay is void.
+    pub(super) fn end_replays_of(&mut self, session: SessionKey, filter: &str) {
+        let Some(session) = self.sessions.get_mut(session) else { return };
+        let retained = &mut self.retained;
+        session.replays.retain(|key| {
+            let same = retained.replays.get(*key).is_none_or(|replay| &*replay.filter == filter);
+            if same {
+                retained.replays.remove(*key);
+            }
+            !same
+        });
+    }
+}
