@@ -77,7 +77,7 @@ fn check_receive(ring: &mut Ring, buffers: &Buffers) -> Result<(), DriverError> 
     let answer = one_completion(ring);
     // SAFETY: the entry points to nothing.
     unsafe { ring.push(close) };
-    ring.enter(Wait::No)?;
+    ring.enter(Wait::No, 0)?;
     let (received, flags) = answer?;
     match cqueue::buffer_select(flags) {
         Some(id) if received == 4 && cqueue::more(flags) && buffers.filled(id, 4) == b"ring" => Ok(()),
@@ -89,7 +89,7 @@ fn one_completion(ring: &mut Ring) -> Result<(i32, u32), DriverError> {
     let mut reaped = [const { MaybeUninit::uninit() }; REAP_PER_TURN];
     for _ in 0..2 {
         // Twice: a signal may end the first wait.
-        ring.enter(Wait::AtMost(PATIENCE))?;
+        ring.enter(Wait::AtMost(PATIENCE), 0)?;
         if let [completion] = ring.reap(&mut reaped, 1) {
             return Ok((completion.result(), completion.flags()));
         }

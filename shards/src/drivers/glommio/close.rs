@@ -51,6 +51,7 @@ impl<D: Driven> RingLoop<D> {
             return;
         }
         link.stage = Stage::Flushing;
+        self.queued_sends.wait_for_them();
         self.flush(key);
         if self.links.named(key).sending.is_some() {
             self.waiting.flushing.push_back((self.now + CLOSE_FLUSH_MAX, key));
@@ -140,6 +141,7 @@ impl<D: Driven> RingLoop<D> {
         assert!(link.stage == Stage::Open, "only an open connection moves");
         link.stage = Stage::Detaching;
         link.wanted = Reading::Paused;
+        self.queued_sends.wait_for_them();
         self.settle_detach(key);
     }
 

@@ -21,7 +21,7 @@ impl Counter {
     }
 }
 
-/// The ring of one shard: its real size and its rare states. Lives with the shard's thread, which alone writes it; anyone reads. Nothing
+/// The ring of one shard: its real size, its turns and its rare states. Lives with the shard's thread, which alone writes it; anyone reads. Nothing
 /// depends on it: losing it loses statistics.
 #[derive(Default, Debug)]
 pub struct RingCounters {
@@ -31,6 +31,8 @@ pub struct RingCounters {
     pub completion_entries: Counter,
     /// Receive buffers provided to the kernel.
     pub buffers: Counter,
+    /// System calls that submitted and waited: one per turn.
+    pub enters: Counter,
     /// Receives that found no free buffer and waited for one.
     pub enobufs: Counter,
     /// Turns that found completions queued in the kernel because the completion queue was full.

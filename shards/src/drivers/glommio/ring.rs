@@ -22,6 +22,12 @@ pub enum Wait {
     AtMost(Duration),
 }
 
+/// How long a wait may hold back completions that are there only because sends completed within the enter that queued them.
+///
+/// Such a send would end every wait at once, and a message would cost two enters instead of one. A send that does not complete at
+/// once, because its socket is full, delays by this much at most, and in this one wait.
+const SENDS_HELD_MICROS: u32 = 500;
+
 /// Completions reaped in one turn, at most: the rest of the turn (deadlines, lanes, output) waits no longer than they take.
 pub const REAP_PER_TURN: usize = 512;
 
@@ -34,6 +40,8 @@ pub struct Ring {
     /// Entries that found the submission queue full twice, in order. Empty but under memory pressure.
     spill: VecDeque<squeue::Entry>,
     counters: Arc<RingCounters>,
+    /// The kernel can wait for several completions and yet return with fewer after a while (Linux 6.12).
+    holds_sends: bool,
 }
 
 impl Ring {
@@ -60,7 +68,8 @@ impl Ring {
         }
         counters.submission_entries.set(parameters.sq_entries().into());
         counters.completion_entries.set(parameters.cq_entries().into());
-        Ok(Ring { uring, spill: VecDeque::new(), counters })
+        let holds_sends = parameters.is_feature_min_timeout();
+        Ok(Ring { uring, spill: VecDeque::new(), counters, holds_sends })
     }
 
     /// The ring itself, to register buffers with and to ask what the kernel can do.
@@ -98,14 +107,17 @@ impl Ring {
     }
 
     /// Submits what was queued and waits: one system call. Returns early on a signal or when the kernel is short of memory.
-    pub fn enter(&mut self, wait: Wait) -> Result<(), DriverError> {
+    ///
+    /// `sends` are queued entries whose completions, if they come at once, nobody waits for.
+    pub fn enter(&mut self, wait: Wait, sends: u32) -> Result<(), DriverError> {
         self.unspill();
         if self.uring.submission().cq_overflow() {
             self.counters.cq_overflows.add(1);
         }
         // What did not fit must be submitted as soon as there is room.
         let wait = if self.spill.is_empty() { wait } else { Wait::No };
-        match self.enter_once(wait) {
+        self.counters.enters.add(1);
+        match self.enter_once(wait, if self.holds_sends { sends } else { 0 }) {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
                 Some(libc::ETIME) => Ok(()),
@@ -123,25 +135,26 @@ impl Ring {
         }
     }
 
-    fn enter_once(&mut self, wait: Wait) -> io::Result<usize> {
+    fn enter_once(&mut self, wait: Wait, sends: u32) -> io::Result<usize> {
         let queued = self.uring.submission().len() as u32;
         let submitter = self.uring.submitter();
         // GETEVENTS also when not waiting: it runs the deferred work and flushes an overflown completion queue.
         let flags = EnterFlags::GETEVENTS;
-        let arguments = SubmitArgs::new();
-        match wait {
+        if wait == Wait::No {
             // SAFETY: no argument is passed; the queued entries were vouched for when they were pushed.
-            Wait::No => unsafe { submitter.enter::<libc::sigset_t>(queued, 0, flags.bits(), None) },
-            // SAFETY: as above.
-            Wait::Forever => unsafe { submitter.enter::<libc::sigset_t>(queued, 1, flags.bits(), None) },
-            Wait::AtMost(span) => {
-                let span = Timespec::from(span);
-                let arguments = arguments.timespec(&span);
-                let flags = flags | EnterFlags::EXT_ARG;
-                // SAFETY: EXT_ARG says that the argument is a `SubmitArgs`, and it and its timespec outlive the call.
-                unsafe { submitter.enter(queued, 1, flags.bits(), Some(&arguments)) }
-            }
+            return unsafe { submitter.enter::<libc::sigset_t>(queued, 0, flags.bits(), None) };
         }
+        let mut arguments = SubmitArgs::new();
+        if sends > 0 {
+            arguments = arguments.min_wait_usec(SENDS_HELD_MICROS);
+        }
+        let span = Timespec::from(if let Wait::AtMost(span) = wait { span } else { Duration::ZERO });
+        if wait != Wait::Forever {
+            arguments = arguments.timespec(&span);
+        }
+        let flags = flags | EnterFlags::EXT_ARG;
+        // SAFETY: EXT_ARG says that the argument is a `SubmitArgs`, and it and its timespec outlive the call.
+        unsafe { submitter.enter(queued, 1 + sends, flags.bits(), Some(&arguments)) }
     }
 
     /// Copies out at most `limit` completions.

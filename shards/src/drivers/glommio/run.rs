@@ -16,7 +16,7 @@ use super::close::Waiting;
 use super::counters::RingCounters;
 use super::links::{Links, Reading, Sending};
 use super::ring::{REAP_PER_TURN, Ring, Wait};
-use super::send::Gather;
+use super::send::{Gather, QueuedSends};
 use super::tag::{Operation, Tag};
 use super::{DriverError, DriverOptions};
 use crate::base::slab::{Key, Slab};
@@ -43,6 +43,7 @@ pub struct RingLoop<D: Driven> {
     pub(super) starving: VecDeque<ConnectionKey>,
     /// Buffers given back in this turn.
     pub(super) given_back: usize,
+    pub(super) queued_sends: QueuedSends,
     pub(super) waiting: Waiting,
     pub(super) counters: Arc<RingCounters>,
     pub(super) now: Time,
@@ -75,6 +76,7 @@ impl<D: Driven> RingLoop<D> {
             listeners: listeners.into_iter().map(|(id, socket)| Listener::new(id, socket)).collect(),
             starving: VecDeque::new(),
             given_back: 0,
+            queued_sends: QueuedSends::default(),
             waiting: Waiting::default(),
             counters,
             now: Time::ZERO,
@@ -92,7 +94,7 @@ impl<D: Driven> RingLoop<D> {
             self.turn();
             if self.core.is_stopping() && self.core.is_drained() && self.accepts_ended() {
                 // What is still queued are closes: they must not wait for the ring's teardown.
-                return self.ring.enter(Wait::No);
+                return self.ring.enter(Wait::No, 0);
             }
             self.wait()?;
         }
@@ -177,9 +179,11 @@ impl<D: Driven> RingLoop<D> {
     /// Submits and waits, in one call.
     pub(super) fn wait(&mut self) -> Result<(), DriverError> {
         if self.ring.has_completions() || self.core.busy() || !self.core.try_sleep(self.now) {
-            return self.ring.enter(Wait::No);
+            self.queued_sends = QueuedSends::default();
+            return self.ring.enter(Wait::No, 0);
         }
-        let entered = self.ring.enter(self.longest_wait());
+        let sends = std::mem::take(&mut self.queued_sends).not_waited_for();
+        let entered = self.ring.enter(self.longest_wait(), sends);
         self.core.woke();
         entered
     }

@@ -6,6 +6,7 @@ use io_uring::types::Fd;
 use super::links::{Sending, Stage};
 use super::run::RingLoop;
 use super::tag::{Operation, Tag};
+use crate::base::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::base::slab::Key;
 use crate::drivers::driven::{Driven, Output};
 use crate::shard::{ConnectionKey, End};
@@ -14,6 +15,34 @@ use crate::shard::{ConnectionKey, End};
 const PIECES_MAX: usize = 64;
 /// Message headers kept for the next gathering sends: a kilobyte each.
 const GATHERS_KEPT: usize = 64;
+
+/// Bytes of an output from which its connection may well have more waiting behind it: its completion is to end the wait.
+const BULK_BYTES_MIN: usize = WRITE_BUFFER_BYTES_MAX / 2;
+
+/// The sends queued since the last enter.
+#[derive(Default)]
+pub struct QueuedSends {
+    count: u32,
+    /// Something goes on when one of them has completed: the rest of a bulk, a close, a move.
+    waited_for: bool,
+}
+
+impl QueuedSends {
+    fn add(&mut self, waited_for: bool) {
+        self.count += 1;
+        self.waited_for |= waited_for;
+    }
+
+    /// From here on something goes on when one of them has completed.
+    pub fn wait_for_them(&mut self) {
+        self.waited_for = true;
+    }
+
+    /// How many completions need not end a wait.
+    pub fn not_waited_for(self) -> u32 {
+        if self.waited_for { 0 } else { self.count }
+    }
+}
 
 /// A message header and its pieces, at one address until the completion.
 pub struct Gather {
@@ -70,7 +99,8 @@ impl<D: Driven> RingLoop<D> {
 
     /// Queues the entry for what is left of a send.
     fn push_send(&mut self, key: ConnectionKey, sending: Key<Sending<D::Output>>) {
-        let fd = Fd(self.links.named(key).fd);
+        let link = self.links.named(key);
+        let (fd, stage) = (Fd(link.fd), link.stage);
         let sending =
             self.sendings.get_mut(sending).expect("a link's send is in the table until it has completed");
         let entry = if let Some(bytes) = sending.output.contiguous() {
@@ -84,6 +114,7 @@ impl<D: Driven> RingLoop<D> {
             sending.asked = gather.fill(&sending.output, sending.sent);
             opcode::SendMsg::new(fd, &raw const gather.header).flags(libc::MSG_NOSIGNAL as u32).build()
         };
+        self.queued_sends.add(stage != Stage::Open || sending.output.byte_count() >= BULK_BYTES_MIN);
         let tag = Tag::new(Operation::Send, key.index(), key.generation());
         // SAFETY: the bytes, header and pieces belong to the send in the table, which is removed at its last completion. Their
         // addresses do not change when the table moves: outputs own their bytes on the heap, the gather is boxed.

@@ -1,7 +1,7 @@
 //! What ends a wait: a completion, a bell, a deadline, a signal.
 
 use super::*;
-use std::io::Write;
+use std::io::{Read, Write};
 
 #[test]
 fn every_ring_of_the_bell_ends_a_wait_without_a_deadline() {
@@ -16,6 +16,49 @@ fn every_ring_of_the_bell_ends_a_wait_without_a_deadline() {
         rig.turn();
         ringer.join().expect("ringing does not panic");
     }
+}
+
+#[test]
+fn an_answered_message_costs_one_enter() {
+    let mut rig = Rig::new(Script { echo: true, wait_most: Some(PATIENCE), ..script() }, &options(64));
+    let (mut client, key) = rig.connect();
+    let talker = std::thread::spawn(move || {
+        let mut back = [0; 4];
+        for _ in 0..500 {
+            client.write_all(b"ping").expect("the broker reads");
+            client.read_exact(&mut back).expect("the broker echoes");
+        }
+        client
+    });
+    rig.turn_until("the last ping", |script| script.client(key).input.len() == 2_000);
+    // Submits the last echo, without which the talker does not end.
+    rig.turn();
+    drop(talker.join().expect("talking does not panic"));
+    // The client answers within the time for which sends are held, mostly: the machine may be busy.
+    let enters = rig.counters().enters.get();
+    assert!((500..800).contains(&enters), "{enters} enters for 500 messages");
+}
+
+#[test]
+fn sends_that_something_waits_for_end_the_wait() {
+    let mut rig = Rig::new(script(), &options(64));
+    let (_client, key) = rig.connect();
+    let mut held_after = |output: usize, action: Option<Action>| {
+        rig.script().send(key, Pieces(vec![pattern(1, output)]));
+        rig.ring_loop.turn();
+        rig.script().actions.extend(action);
+        rig.ring_loop.turn();
+        let held = std::mem::take(&mut rig.ring_loop.queued_sends).not_waited_for();
+        rig.turn();
+        held
+    };
+    assert_eq!(held_after(100, None), 1, "nobody waits for a small packet's completion");
+    assert_eq!(held_after(40_000, None), 0, "a bulk has more behind it");
+    assert_eq!(
+        held_after(100, Some(Action::Close(key, crate::shard::CloseMode::Flush))),
+        0,
+        "the close goes on"
+    );
 }
 
 #[test]
