@@ -34,6 +34,7 @@ pub struct Setup {
     shards: usize,
     listeners: Vec<String>,
     fields: Vec<String>,
+    placement: &'static str,
     config: Option<PathBuf>,
     descriptors: Option<u32>,
 }
@@ -61,6 +62,7 @@ impl Setup {
             shards: 2,
             listeners: vec!["(address: \"127.0.0.1:0\")".to_owned()],
             fields: Vec::new(),
+            placement: "none",
             config: None,
             descriptors: None,
         }
@@ -74,6 +76,12 @@ impl Setup {
     /// One more field of the configuration, as RON.
     pub fn with(mut self, field: &str) -> Setup {
         self.fields.push(field.to_owned());
+        self
+    }
+
+    /// Which core a shard runs on, as RON; `none` unless said.
+    pub fn placement(mut self, placement: &'static str) -> Setup {
+        self.placement = placement;
         self
     }
 
@@ -107,8 +115,9 @@ impl Setup {
             }
             None => {
                 let text = format!(
-                    "(listeners: [{}], placement: none, {})",
+                    "(listeners: [{}], placement: {}, {})",
                     self.listeners.join(", "),
+                    self.placement,
                     self.fields.join(", ")
                 );
                 let file = write_config(&text);
@@ -134,6 +143,18 @@ pub fn write_config(text: &str) -> PathBuf {
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&file, text).expect("the target folder can be written");
     file
+}
+
+/// The broker's threads: their ids and names, from /proc.
+pub fn thread_names(broker: &Broker) -> Vec<(String, String)> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", broker.pid())).expect("it runs");
+    tasks
+        .flatten()
+        .filter_map(|task| {
+            let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+            Some((task.file_name().into_string().ok()?, name.trim().to_owned()))
+        })
+        .collect()
 }
 
 /// The binary under test with these arguments, without an RUST_LOG of ours.

@@ -1,6 +1,6 @@
 //! Sessions outlive connections and have one owner at a time.
 
-use crate::broker::{Driver, Setup};
+use crate::broker::{Driver, Setup, thread_names};
 use crate::client::{Client, Ended};
 use shardmq_shards::wire::{Connect, QoS, ReasonCode, Version};
 
@@ -10,6 +10,7 @@ crate::on_both_drivers![
     a_session_is_resumed_with_what_it_missed,
     unacknowledged_messages_come_again,
     a_clean_start_forgets,
+    a_coordinator_on_its_own_thread_does_the_same,
 ];
 
 fn a_newer_connection_takes_over(driver: Driver) {
@@ -111,3 +112,34 @@ fn a_clean_start_forgets(driver: Driver) {
         Client::connect(broker.address(), version, "client").disconnect();
     }
 }
+
+fn a_coordinator_on_its_own_thread_does_the_same(driver: Driver) {
+    // Up to four shards the coordinator shares shard 0's turn; above, it has a thread.
+    let mut broker = Setup::new(driver).shards(6).start();
+    let mut threads = thread_names(&broker);
+    threads.retain(|(_, name)| name == "shardmq-coord");
+    assert_eq!(threads.len(), 1);
+    let mut clients: Vec<Client> = Vec::new();
+    for round in 0..3 {
+        for n in 0..12 {
+            let connect = durable(Version::ALL[n % 3], CLIENT_IDS[n]);
+            let (mut client, present) = Client::connect_with(broker.address(), &connect);
+            assert_eq!(present, round > 0 && tells_presence(connect.version));
+            if round > 0 {
+                clients[n].end();
+                clients[n] = client;
+            } else {
+                client.subscribe("all", QoS::AtLeastOnce);
+                clients.push(client);
+            }
+        }
+        let mut publisher = Client::connect(broker.address(), Version::V5, "publisher");
+        publisher.publish("all", &[round], QoS::AtLeastOnce);
+        assert!(clients.iter_mut().all(|client| client.receive().payload == [round]));
+        publisher.disconnect();
+    }
+    broker.signal(rustix::process::Signal::TERM);
+    assert_eq!(broker.wait_for_exit(std::time::Duration::from_secs(5)).code(), Some(0));
+}
+
+const CLIENT_IDS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];

@@ -1,6 +1,6 @@
 //! Start, stop, the command line and what is said when something is wrong.
 
-use crate::broker::{Broker, Driver, PATIENCE, Setup, shardmq, write_config};
+use crate::broker::{Broker, Driver, PATIENCE, Setup, shardmq, thread_names, write_config};
 use crate::client::{Client, Ended};
 use rustix::process::Signal;
 use shardmq_shards::wire::{Connect, QoS, ReasonCode, Version};
@@ -15,6 +15,7 @@ crate::on_both_drivers![
     signals_that_mean_nothing_change_nothing,
     a_port_in_use_is_refused,
     several_ports_are_logged_once_each,
+    shards_run_where_they_are_placed,
 ];
 
 fn a_signal_ends_it_in_order(driver: Driver) {
@@ -113,6 +114,29 @@ fn several_ports_are_logged_once_each(driver: Driver) {
     let log = broker.log();
     let count = |what: &str| log.iter().filter(|line| line.contains(what)).count();
     assert_eq!((count("listening on 127.0.0.1:"), count("listening on [::1]:"), count("ready")), (1, 1, 1));
+}
+
+fn shards_run_where_they_are_placed(driver: Driver) {
+    let broker = Setup::new(driver).shards(1).placement("cores").start();
+    let ours = std::fs::read_to_string("/proc/self/status").expect("we run");
+    let status_line = |status: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        line.expect("the kernel tells").trim().to_owned()
+    };
+    let first = status_line(&ours).split(['-', ',']).next().expect("at least one").to_owned();
+    let threads = thread_names(&broker);
+    let (thread, _) = threads.iter().find(|(_, name)| name == "shardmq-0").expect("shard 0 has a thread");
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/task/{thread}/status", broker.pid())).expect("it runs");
+    assert_eq!(status_line(&status), first);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores < 64 {
+        let file = write_config("(placement: cores, shards: 64, listeners: [(address: \"127.0.0.1:0\")])");
+        let (refused, said) =
+            output(&["--config", file.to_str().expect("UTF-8"), "--io", &driver.to_string()]);
+        std::fs::remove_file(&file).expect("it is ours");
+        assert!(refused.status.code() == Some(1) && said.contains("64 shards"), "{said}");
+    }
 }
 
 fn output(arguments: &[&str]) -> (Output, String) {
