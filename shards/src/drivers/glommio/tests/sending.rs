@@ -1,7 +1,7 @@
 //! Sending to sockets that take only a part, in one piece and in many.
 
 use super::*;
-use std::io::Read;
+use std::io::{Read, Write};
 
 fn slow_reader(output: Pieces) -> Rig {
     let mut rig = Rig::new(Script { send_buffer: Some(16_384), ..script() }, &options(64));
@@ -68,4 +68,32 @@ fn a_send_to_a_peer_that_is_gone_ends_the_connection_once() {
     rig.turn_until("the end", |script| script.client(key).end.is_some());
     rig.script().actions.push_back(Action::Close(key, crate::shard::CloseMode::Now));
     rig.turn_until("the close", |script| script.closed == [key]);
+}
+
+#[test]
+fn messages_cost_the_driver_no_allocation() {
+    let mut rig = Rig::new(script(), &options(64));
+    let (mut client, key) = rig.connect();
+    // Everything that the script itself needs is there before, and the first messages fill the driver's tables.
+    rig.script().client(key).input.reserve(10_000);
+    let mut exchange = |messages: usize| {
+        let whole = (0..messages).map(|piece| Pieces(vec![pattern(piece, 100)]));
+        let cut = (0..messages).map(|piece| Pieces(vec![pattern(piece, 50), pattern(piece, 50)]));
+        whole.chain(cut).for_each(|output| rig.script().client(key).output.push_back(output));
+        rig.script().flushes.push_back(key);
+        let (sent, received) = (rig.script().client(key).sent, rig.script().client(key).input.len());
+        let measured = allocation_counter::measure(|| {
+            for _ in 0..messages {
+                client.write_all(b"12345678").expect("the broker reads");
+                rig.turn();
+            }
+            rig.turn_until("everything", |script| {
+                let client = script.client(key);
+                client.sent == sent + 200 * messages && client.input.len() == received + 8 * messages
+            });
+        });
+        measured.count_total
+    };
+    exchange(10);
+    assert_eq!(exchange(200), 0);
 }
