@@ -5,7 +5,7 @@ use super::handle::{Handle, Running};
 use super::machine::{self, Demand};
 use super::placement::{self, PlacementError};
 use super::report::Reporter;
-use super::shard_thread::{self, Post};
+use super::shard_thread::{self, Post, StartReport};
 use crate::base::hash::HashKey;
 use crate::base::planted::Planted;
 use crate::base::shard_set::{SHARDS_MAX, ShardId};
@@ -119,6 +119,14 @@ fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// A bell for every shard, and the one that wakes whoever runs the coordinator.
+fn make_bells(shards: usize) -> Result<(Vec<EventFd>, EventFd), StartError> {
+    let bell = || EventFd::new().map_err(|error| StartError::System("eventfd", error));
+    let bells = (0..shards).map(|_| bell()).collect::<Result<Vec<_>, _>>()?;
+    let coordinator = if shards <= INLINE_SHARDS_MAX { bells[0].clone() } else { bell()? };
+    Ok((bells, coordinator))
+}
+
 fn assemble(
     config: &BrokerConfig,
     driver: Driver,
@@ -129,27 +137,21 @@ fn assemble(
     let shards = cores.len();
     let started = Instant::now();
     let key = HashKey::from_seed(random_seed());
-    let bell = || EventFd::new().map_err(|error| StartError::System("eventfd", error));
-    let bells = (0..shards).map(|_| bell()).collect::<Result<Vec<_>, _>>()?;
-    let inline = shards <= INLINE_SHARDS_MAX;
-    let coordinator_bell = if inline { bells[0].clone() } else { bell()? };
+    let (bells, coordinator_bell) = make_bells(shards)?;
     let wake = |bell: &EventFd| Arc::new(bell.clone()) as Arc<dyn Wake>;
     let Coordination { ports, coordinator, handle } =
         mesh(bells.iter().map(wake).collect(), wake(&coordinator_bell), Planted::default());
-    let seat = CoordinatorSeat::new(
-        Coordinator::new(shards, config.limits.connections_max, key.clone(), Planted::default()),
-        coordinator,
-    );
-    let (mut inline_seat, thread_seat) = if inline { (Some(seat), None) } else { (None, Some(seat)) };
+    let core = Coordinator::new(shards, config.limits.connections_max, key.clone(), Planted::default());
+    let mut seat = Some(CoordinatorSeat::new(core, coordinator));
     let boards: Vec<_> = (0..shards).map(|_| Arc::new(StatisticsBoard::default())).collect();
-    let mut running = Running::new(handle.clone(), boards.clone(), started, config);
-    let (report_start, started_shards) = mpsc::channel();
+    let running = Running::new(handle.clone(), boards.clone(), started, config);
+    let (report_start, reports) = mpsc::channel();
     let parts = ports.into_iter().zip(sockets).zip(bells).zip(boards).enumerate();
-    for (index, (((port, listeners), bell), board)) in parts {
-        let post = Post {
+    let posts = parts
+        .map(|(index, (((port, listeners), bell), board))| Post {
             config: shard_config(config, index, shards, &key),
             port,
-            coordinator: inline_seat.take(),
+            coordinator: seat.take_if(|_| shards <= INLINE_SHARDS_MAX),
             board,
             listeners,
             bell,
@@ -159,25 +161,42 @@ fn assemble(
             started,
             report_start: report_start.clone(),
             mesh: handle.clone(),
-        };
-        let thread = shard_thread::spawn(post).map_err(|error| StartError::System("thread", error))?;
-        running.shards.push(thread);
-    }
+        })
+        .collect();
     drop(report_start);
-    if let Some(seat) = thread_seat {
-        let thread = shard_thread::spawn_coordinator(seat, coordinator_bell)
-            .map_err(|error| StartError::System("thread", error))?;
-        running.coordinator = Some(thread);
+    let running = start_threads(running, posts, seat.map(|seat| (seat, coordinator_bell)), reports)?;
+    let running = start_reporter(running, config)?;
+    Ok(Handle::new(addresses, running))
+}
+
+/// Starts every shard, and the coordinator when it has a thread of its own; returns once all shards serve.
+///
+/// Whoever fails takes the others along: dropping `running` stops them.
+fn start_threads(
+    mut running: Running,
+    posts: Vec<Post>,
+    coordinator: Option<(CoordinatorSeat, EventFd)>,
+    reports: mpsc::Receiver<StartReport>,
+) -> Result<Running, StartError> {
+    let failed = |error| StartError::System("thread", error);
+    let shards = posts.len();
+    for post in posts {
+        running.shards.push(shard_thread::spawn(post).map_err(failed)?);
     }
-    // Every shard says once whether it serves; whoever fails takes the others along (dropping `running` stops them).
+    if let Some((seat, bell)) = coordinator {
+        running.coordinator = Some(shard_thread::spawn_coordinator(seat, bell).map_err(failed)?);
+    }
     for _ in 0..shards {
-        let (shard, result) =
-            started_shards.recv().expect("every shard reports before it lets go of the channel");
+        let (shard, result) = reports.recv().expect("every shard reports before it lets go of the channel");
         result.map_err(|error| StartError::Shard(shard, error))?;
     }
+    Ok(running)
+}
+
+fn start_reporter(mut running: Running, config: &BrokerConfig) -> Result<Running, StartError> {
     let reporter = Reporter::spawn(running.reader(), config.stats_interval);
     running.reporter = reporter.map_err(|error| StartError::System("thread", error))?;
-    Ok(Handle::new(addresses, running))
+    Ok(running)
 }
 
 fn shard_config(config: &BrokerConfig, index: usize, shards: usize, key: &HashKey) -> ShardConfig {
