@@ -1,162 +1,18 @@
 //! The loop on real sockets, driven by a scripted core; each rare state is shown to be reached by a counter.
 
+mod script;
+
 use super::*;
-use crate::base::slab::{Key, Slab};
-use crate::drivers::driven::Output;
 use crate::drivers::socket::listen_per_shard;
-use crate::mesh::Socket;
+use crate::mesh::ListenerId;
 use crate::shard::{Action, CloseMode, End};
 use rustix::net::sockopt;
-use std::collections::VecDeque;
+use script::Script;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 /// No state takes longer to reach, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Output of one or several pieces.
-#[derive(Clone)]
-struct Pieces(Vec<Vec<u8>>);
-
-impl Output for Pieces {
-    fn byte_count(&self) -> usize {
-        self.0.iter().map(Vec::len).sum()
-    }
-    fn contiguous(&self) -> Option<&[u8]> {
-        match self.0.as_slice() {
-            [only] => Some(only),
-            _ => None,
-        }
-    }
-    fn pieces<'a>(&'a self, mut skip: usize, pieces: &mut impl Extend<&'a [u8]>) {
-        for piece in &self.0 {
-            let cut = skip.min(piece.len());
-            skip -= cut;
-            pieces.extend((cut < piece.len()).then(|| &piece[cut..]));
-        }
-    }
-}
-
-#[derive(Default)]
-struct Client {
-    input: Vec<u8>,
-    end: Option<End>,
-    output: VecDeque<Pieces>,
-    buffer_out: bool,
-    sent: usize,
-}
-
-/// A core that does what its test says.
-#[derive(Default)]
-struct Script {
-    clients: Slab<Client>,
-    actions: VecDeque<Action>,
-    flushes: VecDeque<ConnectionKey>,
-    detached: Vec<Socket>,
-    accepted: Vec<ConnectionKey>,
-    refuses: bool,
-    unread: bool,
-    pause_on_input: bool,
-    stopping: bool,
-    now: Time,
-}
-
-impl Script {
-    fn client(&mut self, key: ConnectionKey) -> &mut Client {
-        self.clients
-            .get_mut(Key::from_bits(key.to_bits()))
-            .expect("the driver names only keys that are not closed")
-    }
-
-    fn insert(&mut self) -> ConnectionKey {
-        ConnectionKey::from_bits(self.clients.insert(Client::default()).to_bits())
-    }
-
-    fn remove(&mut self, key: ConnectionKey) {
-        self.clients.remove(Key::from_bits(key.to_bits())).expect("closed once");
-    }
-
-    fn send(&mut self, key: ConnectionKey, pieces: Vec<Vec<u8>>) {
-        self.client(key).output.push_back(Pieces(pieces));
-        self.flushes.push_back(key);
-    }
-}
-
-impl Driven for Script {
-    type Output = Pieces;
-
-    fn accepts(&self) -> bool {
-        !self.refuses
-    }
-    fn handle_accept(&mut self, _: Time, _: ListenerId, _: SocketAddr) -> ConnectionKey {
-        let key = self.insert();
-        self.accepted.push(key);
-        if !self.unread {
-            self.actions.push_back(Action::Read(key));
-        }
-        key
-    }
-    fn handle_input(&mut self, _: Time, key: ConnectionKey, bytes: &[u8]) {
-        self.client(key).input.extend_from_slice(bytes);
-        if self.pause_on_input {
-            self.actions.push_back(Action::Pause(key));
-        }
-    }
-    fn handle_end(&mut self, _: Time, key: ConnectionKey, end: End) {
-        assert!(self.client(key).end.replace(end).is_none(), "a connection ends once");
-    }
-    fn handle_sent(&mut self, _: Time, key: ConnectionKey, bytes: usize, finished: Option<Pieces>) {
-        let client = self.client(key);
-        client.sent += bytes;
-        if finished.is_some() {
-            client.buffer_out = false;
-            self.flushes.push_back(key);
-        }
-    }
-    fn handle_closed(&mut self, key: ConnectionKey) {
-        self.remove(key);
-    }
-    fn handle_detached(&mut self, _: Time, key: ConnectionKey, socket: Socket) {
-        self.remove(key);
-        self.detached.push(socket);
-    }
-    fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
-    }
-    fn poll_flush(&mut self) -> Option<ConnectionKey> {
-        self.flushes.pop_front()
-    }
-    fn take_output(&mut self, _: Time, key: ConnectionKey) -> Option<Pieces> {
-        let client = self.client(key);
-        if client.buffer_out {
-            return None;
-        }
-        let output = client.output.pop_front();
-        client.buffer_out = output.is_some();
-        output
-    }
-    fn exchange_in(&mut self, now: Time) {
-        self.now = now;
-    }
-    fn work(&mut self, _: Time) {}
-    fn exchange_out(&mut self, _: Time) {}
-    fn poll_deadline(&self) -> Option<Time> {
-        Some(self.now + Duration::from_millis(2))
-    }
-    fn busy(&self) -> bool {
-        !self.actions.is_empty() || !self.flushes.is_empty()
-    }
-    fn try_sleep(&mut self, _: Time) -> bool {
-        true
-    }
-    fn woke(&mut self) {}
-    fn is_stopping(&self) -> bool {
-        self.stopping
-    }
-    fn is_drained(&self) -> bool {
-        self.clients.is_empty()
-    }
-}
 
 /// A script on a loop with a listener, turned by the test itself.
 struct Rig {
