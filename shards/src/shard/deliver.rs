@@ -108,35 +108,22 @@ impl Shard {
             self.retained.went_live(&session.replays, incoming.topic());
         }
         let connection = session.connection.and_then(|key| Some((key, self.connections.get_mut(key)?)));
-        let offered = match connection.filter(|(_, connection)| connection.phase == Phase::Connected) {
-            Some((connection_key, connection)) => {
-                let (version, packet_bytes_max) = (connection.version, connection.packet_bytes_max);
-                let encoded = self.encodings.get(incoming, now, version, copy);
-                let offer = Offer {
-                    incoming,
-                    encoded,
-                    qos: copy.qos,
-                    retain: copy.retain,
-                    identifiers: copy.identifiers,
-                };
-                let out = connection.out_mut(&mut self.buffers);
-                let writer = Writer { out, version, packet_bytes_max };
-                let offered = session.outbound.offer(offer, Some(writer), &self.limits, self.planted);
-                self.outputs.flush(connection_key, connection);
-                offered
-            }
-            None => {
-                let encoded = &self.encodings.single;
-                let offer = Offer {
-                    incoming,
-                    encoded,
-                    qos: copy.qos,
-                    retain: copy.retain,
-                    identifiers: copy.identifiers,
-                };
-                session.outbound.offer(offer, None, &self.limits, self.planted)
-            }
+        let mut connection = connection.filter(|(_, connection)| connection.phase == Phase::Connected);
+        let encoded = match &connection {
+            Some((_, connection)) => self.encodings.get(incoming, now, connection.version, copy),
+            None => &self.encodings.single,
         };
+        let offer =
+            Offer { incoming, encoded, qos: copy.qos, retain: copy.retain, identifiers: copy.identifiers };
+        let writer = connection.as_mut().map(|(_, connection)| Writer {
+            version: connection.version,
+            packet_bytes_max: connection.packet_bytes_max,
+            out: connection.out_mut(&mut self.buffers),
+        });
+        let offered = session.outbound.offer(offer, writer, &self.limits, self.planted);
+        if let Some((key, connection)) = connection {
+            self.outputs.flush(key, connection);
+        }
         let durable = session.is_durable() && copy.qos > QoS::AtMostOnce;
         match offered {
             Offered::Written => {
