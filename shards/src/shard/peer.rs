@@ -20,11 +20,11 @@ impl Shard {
         self.peers[peer].free < self.peers.lane_slots() / 2
     }
 
-    /// At least `free` slots of the data lane to `peer` are free. Called at the start of a turn.
+    /// At least `free` slots of the data lane to `peer` are free. What this turn has reserved of them already, for input read before the
+    /// lanes were looked at, is taken off.
     pub fn handle_lane_space(&mut self, peer: ShardId, free: usize) {
         let peer = &mut self.peers[peer];
-        debug_assert!(peer.data.is_empty(), "what a turn sends is pushed at its end");
-        peer.free = free;
+        peer.free = free.checked_sub(peer.data.len()).expect("a slot is reserved before every PUBLISH");
     }
 
     /// Whether data may be taken off the lanes: not while the fan-out cursors are full.
