@@ -2,11 +2,12 @@
 
 use super::connection::Phase;
 use super::input::Flow;
-use super::{Action, ConnectionKey, Shard};
+use super::{Action, CloseMode, ConnectionKey, Shard};
 use crate::base::limits::{CLAIM_BATCH_CREDITS, CLAIM_BATCH_MAX};
 use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
 use crate::mesh::{Claim, ClaimBatch, ClaimReplies, Control, Epoch, Handoff, Outcome, Socket};
+use crate::topics::TopicName;
 use crate::wire::{Connect, Frame, PacketType, ReasonCode, Version, Violation};
 
 impl Shard {
@@ -24,13 +25,13 @@ impl Shard {
             connection.version = version;
         }
         let listener = connection.listener;
-        let connect = match Connect::decode(frame) {
+        let connect = match Connect::decode(frame).and_then(check_will) {
             Ok(connect) => connect,
             Err(violation) => {
                 self.counters.violations += 1;
                 let peer = self.connections.get(key).expect("still there").peer;
                 self.report(super::Event::Violation { peer, violation });
-                self.refuse(now, key, violation.reason());
+                self.refuse_malformed(now, key, violation.reason());
                 return Ok(Flow::Stop);
             }
         };
@@ -48,6 +49,18 @@ impl Shard {
             return Ok(Flow::Stop);
         }
         Ok(Flow::Hold)
+    }
+
+    /// v5 is told what is wrong with its CONNECT. v3 is told of what it has a return code for, everything else closes without CONNACK
+    /// (3.1.1: MQTT-3.1.4-1).
+    fn refuse_malformed(&mut self, now: Time, key: ConnectionKey, reason: ReasonCode) {
+        let version = self.connections.get(key).map(|connection| connection.version);
+        let told =
+            matches!(reason, ReasonCode::UnsupportedProtocolVersion | ReasonCode::ClientIdentifierNotValid);
+        if told || version.is_some_and(Version::is_v5) {
+            return self.refuse(now, key, reason);
+        }
+        self.close_broken(now, key, CloseMode::Now);
     }
 
     fn claim(&mut self, key: ConnectionKey, connect: &Connect<'_>) -> Result<(), ReasonCode> {
@@ -152,6 +165,14 @@ impl Shard {
             input: connection.unread,
         };
         self.peers[connection.home].control.push_back(Control::Handoff(Box::new(handoff)));
+    }
+}
+
+/// The will is published later, when nobody is left to be told that its topic is none.
+fn check_will(connect: Connect<'_>) -> Result<Connect<'_>, Violation> {
+    match connect.will.map(|will| TopicName::new(will.topic)) {
+        Some(Err(_)) => Err(Violation::TopicTooLong),
+        _ => Ok(connect),
     }
 }
 

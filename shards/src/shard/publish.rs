@@ -214,9 +214,8 @@ impl Shard {
     pub(super) fn publish_wills(&mut self, now: Time) {
         while !self.wills.waiting && !self.work.is_exhausted() {
             let Some(will) = self.wills.due.front().cloned() else { return };
-            let routes = self
-                .topics
-                .routes(TopicName::new(will.topic()).expect("checked when its CONNECT was decoded"));
+            let routes =
+                self.topics.routes(TopicName::new(will.topic()).expect("checked when its CONNECT came"));
             let targets = self.targets(will.topic(), &routes, will.retain());
             if let Some(lane) = self.peers.blocked(targets, self.fan_out.resumed) {
                 self.wills.waiting = true;
