@@ -145,8 +145,14 @@ impl Shard {
             Phase::Claiming | Phase::Moving | Phase::AwaitConnack => return Ok(Flow::Hold),
             Phase::Closing => return Ok(Flow::Stop),
         }
-        if frame.packet_type() == PacketType::Publish {
-            return self.handle_publish(now, key, Publish::decode(frame, version)?);
+        match frame.packet_type() {
+            PacketType::Publish => return self.handle_publish(now, key, Publish::decode(frame, version)?),
+            // What is in them does not matter: its own breach would be named with a code that DISCONNECT cannot carry.
+            PacketType::Connect => return Err(Violation::SecondConnect),
+            PacketType::Connack | PacketType::Suback | PacketType::Unsuback | PacketType::Pingresp => {
+                return Err(Violation::PacketFromServer);
+            }
+            _ => {}
         }
         match Packet::decode(frame, version)? {
             Packet::Puback(ack) => self.handle_puback(now, key, &ack),
@@ -157,13 +163,14 @@ impl Shard {
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(now, key, &unsubscribe)?,
             Packet::Pingreq => self.write(key, |out| Packet::Pingresp.encode(version, out)),
             Packet::Disconnect(disconnect) => return self.handle_disconnect(now, key, &disconnect),
-            Packet::Connect(_) => return Err(Violation::SecondConnect),
             // No authentication method is offered yet, so that no CONNECT can have agreed on one.
             Packet::Auth(_) => return Err(Violation::AuthUnexpected),
-            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
-                return Err(Violation::PacketFromServer);
-            }
-            Packet::Publish(_) => unreachable!("handled above"),
+            Packet::Publish(_)
+            | Packet::Connect(_)
+            | Packet::Connack(_)
+            | Packet::Suback(_)
+            | Packet::Unsuback(_)
+            | Packet::Pingresp => unreachable!("handled above by their type"),
         }
         self.check_reply_backlog(now, key)
     }
