@@ -1,0 +1,78 @@
+//! What must hold at the end of every test: every copy is accounted for, nothing spins, nothing is left behind.
+
+use crate::world::World;
+use shardmq_shards::shard::End;
+use std::time::Duration;
+
+/// Promise 6, for every shard.
+pub fn check_copies(world: &World) {
+    for place in &world.places {
+        let shard = &place.seat.shard;
+        let statistics = shard.statistics();
+        let counters = statistics.counters;
+        let (queued, in_flight) = shard.copies_waiting();
+        let accounted =
+            counters.delivered + queued + in_flight + counters.expired + statistics.dropped_total();
+        assert_eq!(
+            counters.copies, accounted,
+            "copies = {} delivered + {queued} queued + {in_flight} in flight + {} expired + {:?} dropped",
+            counters.delivered, counters.expired, statistics.dropped
+        );
+    }
+}
+
+/// Promise 8: a quiet shard sleeps and has nothing to poll.
+pub fn check_quiet(world: &mut World) {
+    let turns: Vec<u64> = world.places.iter().map(|place| place.turns).collect();
+    for place in &mut world.places {
+        let shard = &mut place.seat.shard;
+        assert!(!shard.has_work(), "a quiet shard has no work left");
+        assert_eq!(shard.poll_action(), None);
+        assert_eq!(shard.poll_flush(), None);
+        assert!(shard.poll_deadline().is_none_or(|at| at > world.now), "what is due is done");
+    }
+    world.run();
+    assert!(world.places.iter().map(|place| place.turns).eq(turns), "nobody wakes for nothing");
+}
+
+/// Ends a world: all sockets close, the sessions that end do, and what is left is what must be left.
+pub fn settle(world: &mut World) {
+    for shard in 0..world.places.len() {
+        world.places[shard].frozen = false;
+        if world.places[shard].log_held {
+            world.commit(shard);
+        }
+    }
+    world.run();
+    check_copies(world);
+    check_quiet(world);
+    for wire in &mut world.wires {
+        wire.ended.get_or_insert(End::Failed);
+    }
+    world.pass(Duration::from_secs(3 * 3_600));
+    check_copies(world);
+    check_quiet(world);
+    let coordinator = world.places[0].seat.coordinator.as_ref().expect("shard 0 has the coordinator");
+    assert_eq!(coordinator.coordinator().connections(), 0, "every connection was counted back");
+    let ids = coordinator.coordinator().client_ids();
+    let known: usize = world.places.iter().map(|place| place.seat.shard.sizes().identities).sum();
+    assert_eq!(ids, known, "coordinator and shards know the same client ids");
+    for place in &world.places {
+        let sizes = place.seat.shard.sizes();
+        assert_eq!(sizes.connections, 0, "{sizes:?}");
+        assert_eq!(sizes.half_open, 0, "{sizes:?}");
+        assert!(sizes.timers <= sizes.sessions, "only sessions have timers: {sizes:?}");
+        assert_eq!(
+            (sizes.parked, sizes.cursor_messages, sizes.unsent, sizes.held_replies, sizes.interest_waiters),
+            (0, 0, 0, 0, 0),
+            "{sizes:?}"
+        );
+        if sizes.sessions == 0 {
+            assert_eq!((sizes.filters, sizes.replays, sizes.identities), (0, 0, 0), "{sizes:?}");
+        }
+    }
+    let filters: usize = world.places.iter().map(|place| place.seat.shard.sizes().filters).sum();
+    if filters == 0 {
+        assert!(world.places.iter().all(|place| place.seat.shard.sizes().remote_interest == 0));
+    }
+}

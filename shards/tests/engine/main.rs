@@ -1,0 +1,11 @@
+//! Scenarios of the sans-IO core in virtual time: shards in their seats with real lanes, clients as byte streams, one thread.
+//!
+//! Every test ends with the checks of `accounting`: each copy is accounted for, quiet shards sleep, nothing is left behind.
+
+mod accounting;
+mod connecting;
+mod network;
+mod spoken;
+mod takeover;
+mod verbs;
+mod world;

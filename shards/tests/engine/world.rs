@@ -1,0 +1,378 @@
+//! Shards in their seats, sockets as byte queues, and virtual time, in one thread.
+//!
+//! [`World::run`] turns every shard until all of them sleep, as the drivers do: a shard that sleeps turns again only when it is woken, when a
+//! socket has something for it, or when its deadline has passed. A core that never goes to sleep, or sleeps on work, fails the test.
+
+use crate::accounting;
+use crate::network::{Link, Reading, Wire};
+use shardmq_shards::base::hash::HashKey;
+use shardmq_shards::base::limits::Limits;
+use shardmq_shards::base::planted::Planted;
+use shardmq_shards::base::shard_set::ShardId;
+use shardmq_shards::base::time::Time;
+use shardmq_shards::coordinator::Coordinator;
+use shardmq_shards::drivers::board::StatisticsBoard;
+use shardmq_shards::drivers::turn::{CoordinatorSeat, Seat};
+use shardmq_shards::mesh::{ListenerId, MeshHandle, Socket, Wake, mesh_with_slots};
+use shardmq_shards::shard::{Action, CloseMode, ConnectionKey, End, Shard, ShardConfig};
+use shardmq_shards::wire::Version;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Turns in which a broker of this size must have become quiet.
+const TURNS_MAX: usize = 20_000;
+/// As the drivers bound the last output of a closing connection.
+const CLOSE_FLUSH: Duration = Duration::from_secs(5);
+
+/// Names a client's socket.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Client(pub usize);
+
+/// What a test wants other than the defaults.
+pub struct Settings {
+    pub shards: usize,
+    pub limits: Limits,
+    pub lane_slots: usize,
+    pub listener_versions: Vec<Vec<Version>>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        // Without a cap on keep-alive a silent client stays, so that tests may let days pass.
+        let limits = Limits { keep_alive_max: Duration::ZERO, ..Limits::default() };
+        Settings { shards: 1, limits, lane_slots: 16, listener_versions: Vec::new() }
+    }
+}
+
+struct WokenFlag(AtomicBool);
+
+impl Wake for WokenFlag {
+    fn wake(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One shard and what its driver knows.
+pub struct Place {
+    pub seat: Seat,
+    links: BTreeMap<usize, Link>,
+    arrivals: VecDeque<(Client, ListenerId)>,
+    woken: Arc<WokenFlag>,
+    asleep: bool,
+    /// Not turned: its lanes are late.
+    pub frozen: bool,
+    /// Its log is late.
+    pub log_held: bool,
+    pub turns: u64,
+}
+
+/// A broker and its clients.
+pub struct World {
+    pub now: Time,
+    pub places: Vec<Place>,
+    pub wires: Vec<Wire>,
+    /// Bytes that one read of a socket gives at most.
+    pub read_bytes_max: usize,
+    handle: MeshHandle,
+}
+
+impl World {
+    pub fn new(shards: usize) -> World {
+        World::with(Settings { shards, ..Settings::default() })
+    }
+
+    /// One shard with these limits.
+    pub fn limited(change: impl FnOnce(&mut Limits)) -> World {
+        World::limited_with_shards(1, change)
+    }
+
+    pub fn limited_with_shards(shards: usize, change: impl FnOnce(&mut Limits)) -> World {
+        let mut settings = Settings { shards, ..Settings::default() };
+        change(&mut settings.limits);
+        World::with(settings)
+    }
+
+    pub fn with(settings: Settings) -> World {
+        let Settings { shards, limits, lane_slots, listener_versions } = settings;
+        let woken: Vec<_> = (0..shards).map(|_| Arc::new(WokenFlag(AtomicBool::new(false)))).collect();
+        let wakes = woken.iter().map(|flag| flag.clone() as Arc<dyn Wake>).collect();
+        let mesh = mesh_with_slots(wakes, woken[0].clone(), lane_slots, Planted::default());
+        let key = HashKey::from_seed(7);
+        let connections_max = limits.connections_max;
+        let coordinator = Coordinator::new(shards, connections_max, key.clone(), Planted::default());
+        let mut coordinator = Some(CoordinatorSeat::new(coordinator, mesh.coordinator));
+        let places = mesh.ports.into_iter().zip(woken).enumerate().map(|(index, (port, woken))| {
+            let shard = Shard::new(ShardConfig {
+                id: ShardId::new(index),
+                shards,
+                limits: limits.clone(),
+                key: key.clone(),
+                seed: index as u64,
+                fingerprint_bits: 64,
+                listener_versions: listener_versions.clone(),
+                connection_warm_up: 0,
+                planted: Planted::default(),
+            });
+            let board = Arc::new(StatisticsBoard::default());
+            let seat = Seat::new(shard, port, coordinator.take(), board);
+            let (links, arrivals) = (BTreeMap::new(), VecDeque::new());
+            Place { seat, links, arrivals, woken, asleep: false, frozen: false, log_held: false, turns: 0 }
+        });
+        let places = places.collect();
+        let now = Time::from_micros(1_000_000);
+        World { now, places, wires: Vec::new(), read_bytes_max: 64 * 1024, handle: mesh.handle }
+    }
+
+    pub fn shard(&self, shard: usize) -> &Shard {
+        &self.places[shard].seat.shard
+    }
+
+    /// A new socket, accepted by `shard` through `listener`.
+    pub fn arrive(&mut self, shard: usize, listener: u16, version: Version) -> Client {
+        let client = Client(self.wires.len());
+        self.wires.push(Wire::new(version));
+        self.places[shard].arrivals.push_back((client, ListenerId(listener)));
+        client
+    }
+
+    pub fn request_shutdown(&mut self) {
+        self.handle.request_shutdown();
+    }
+
+    /// Turns all shards until they sleep.
+    pub fn run(&mut self) {
+        for _ in 0..TURNS_MAX {
+            let due: Vec<usize> = (0..self.places.len()).filter(|shard| self.is_due(*shard)).collect();
+            if due.is_empty() {
+                return;
+            }
+            for shard in due {
+                self.turn(shard);
+            }
+        }
+        panic!("a shard is never done: {:?}", self.places[0].seat.shard.sizes());
+    }
+
+    /// One turn of every shard, asleep or not.
+    pub fn turn_once(&mut self) {
+        for shard in 0..self.places.len() {
+            if !self.places[shard].frozen {
+                self.turn(shard);
+            }
+        }
+    }
+
+    /// Lets time pass, waking shards exactly when they have asked for it.
+    pub fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        self.run();
+        while let Some(next) = self.next_event().filter(|at| *at <= end) {
+            self.now = self.now.max(next);
+            self.run();
+        }
+        self.now = end;
+        self.run();
+    }
+
+    pub fn pass_secs(&mut self, seconds: u64) {
+        self.pass(Duration::from_secs(seconds));
+    }
+
+    fn next_event(&self) -> Option<Time> {
+        let running = || self.places.iter().filter(|place| !place.frozen);
+        let deadlines = running().filter_map(|place| place.seat.shard.poll_deadline());
+        let closes = running().flat_map(|place| place.links.values()).filter_map(|link| link.close_by);
+        deadlines.chain(closes).min()
+    }
+
+    fn is_due(&self, shard: usize) -> bool {
+        let place = &self.places[shard];
+        if place.frozen {
+            return false;
+        }
+        let deadline = place.seat.shard.poll_deadline().is_some_and(|at| at <= self.now);
+        !place.asleep
+            || place.woken.0.load(Ordering::Relaxed)
+            || deadline
+            || !place.arrivals.is_empty() && place.seat.shard.accepts()
+            || place.links.values().any(|link| link.is_ready(&self.wires[link.client.0], self.now))
+    }
+
+    fn turn(&mut self, shard: usize) {
+        let now = self.now;
+        let place = &mut self.places[shard];
+        if place.asleep {
+            place.woken.0.store(false, Ordering::Relaxed);
+            place.seat.woke();
+            place.asleep = false;
+        }
+        place.turns += 1;
+        self.sockets_in(shard);
+        let place = &mut self.places[shard];
+        place.seat.exchange_in(now);
+        if place.log_held {
+            place.seat.work_uncommitted(now);
+        } else {
+            place.seat.work(now);
+        }
+        self.carry_out(shard);
+        let place = &mut self.places[shard];
+        place.seat.exchange_out(now);
+        while place.seat.shard.poll_event().is_some() {}
+        place.asleep = !place.seat.busy() && place.seat.try_sleep(now);
+    }
+
+    fn sockets_in(&mut self, shard: usize) {
+        let place = &mut self.places[shard];
+        while place.seat.shard.accepts() {
+            let Some((client, listener)) = place.arrivals.pop_front() else { break };
+            let peer = SocketAddr::from(([127, 0, 0, 1], 10_000 + client.0 as u16));
+            let key = place.seat.shard.handle_accept(self.now, listener, peer);
+            place.links.insert(key.index(), Link::new(key, client));
+        }
+        let links: Vec<usize> = place.links.keys().copied().collect();
+        for link in links {
+            self.receive(shard, link);
+            self.transmit(shard, link);
+        }
+    }
+
+    fn receive(&mut self, shard: usize, link: usize) {
+        let place = &mut self.places[shard];
+        let Some(link) = place.links.get_mut(&link) else { return };
+        let wire = &mut self.wires[link.client.0];
+        if link.reading == Reading::Paused || link.closing.is_some() {
+            return;
+        }
+        if !wire.to_broker.is_empty() {
+            let bytes = wire.to_broker.len().min(self.read_bytes_max);
+            let input: Vec<u8> = wire.to_broker.drain(..bytes).collect();
+            if link.reading == Reading::Once {
+                link.reading = Reading::Paused;
+            }
+            place.seat.shard.handle_input(self.now, link.key, &input);
+        } else if let Some(end) = wire.ended.filter(|_| !link.end_told) {
+            link.end_told = true;
+            place.seat.shard.handle_end(self.now, link.key, end);
+        }
+    }
+
+    /// Hands bytes to the client as far as it takes them, and the buffer back once it is empty.
+    fn transmit(&mut self, shard: usize, index: usize) {
+        let place = &mut self.places[shard];
+        let Some(link) = place.links.get_mut(&index) else { return };
+        let wire = &mut self.wires[link.client.0];
+        let key = link.key;
+        if let Some((buffer, sent)) = link.output.take() {
+            let taken = wire.take(&buffer, sent);
+            if sent + taken < buffer.len() {
+                link.output = Some((buffer, sent + taken));
+                if taken > 0 {
+                    place.seat.shard.handle_sent(self.now, key, taken, None);
+                }
+            } else {
+                place.seat.shard.handle_sent(self.now, key, taken, Some(buffer));
+            }
+        }
+        self.finish_close(shard, index);
+    }
+
+    fn finish_close(&mut self, shard: usize, index: usize) {
+        let place = &mut self.places[shard];
+        let Some(link) = place.links.get_mut(&index).filter(|link| link.closing.is_some()) else { return };
+        let overdue = link.close_by.is_some_and(|at| at <= self.now);
+        let done = link.closing == Some(CloseMode::Now) || overdue || {
+            if link.output.is_none()
+                && let Some(buffer) = place.seat.shard.take_output(self.now, link.key)
+            {
+                link.output = Some((buffer, 0));
+                return self.transmit(shard, index);
+            }
+            link.output.is_none()
+        };
+        if done {
+            self.wires[link.client.0].closed = true;
+            let key = link.key;
+            place.links.remove(&index);
+            place.seat.shard.handle_closed(key);
+        }
+    }
+
+    fn carry_out(&mut self, shard: usize) {
+        loop {
+            if let Some(action) = self.places[shard].seat.shard.poll_action() {
+                self.act(shard, action);
+            } else if let Some(key) = self.places[shard].seat.shard.poll_flush() {
+                self.flush(shard, key);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn flush(&mut self, shard: usize, key: ConnectionKey) {
+        let place = &mut self.places[shard];
+        let Some(link) = place.links.get_mut(&key.index()).filter(|link| link.key == key) else { return };
+        if let Some(buffer) = place.seat.shard.take_output(self.now, key) {
+            assert!(link.output.is_none(), "at most one buffer of a connection is with the driver");
+            link.output = Some((buffer, 0));
+            self.transmit(shard, key.index());
+        }
+    }
+
+    fn act(&mut self, shard: usize, action: Action) {
+        let now = self.now;
+        let place = &mut self.places[shard];
+        let mut read = |key: ConnectionKey, reading| {
+            if let Some(link) = place.links.get_mut(&key.index()).filter(|link| link.key == key) {
+                link.reading = reading;
+            }
+        };
+        match action {
+            Action::ReadOnce(key) => read(key, Reading::Once),
+            Action::Read(key) => read(key, Reading::Stream),
+            Action::Pause(key) => read(key, Reading::Paused),
+            Action::Attach(key, Socket(client)) => {
+                let taken = place.links.insert(key.index(), Link::new(key, Client(client as usize)));
+                assert!(taken.is_none(), "a slot is used again only after handle_closed or handle_detached");
+            }
+            Action::Detach(key) => {
+                let link = place.links.remove(&key.index()).expect("a moving connection has its link");
+                assert!(link.output.is_none(), "nothing is sent before CONNACK");
+                place.seat.shard.handle_detached(now, key, Socket(link.client.0 as u64));
+            }
+            Action::Close(key, mode) => {
+                let link = place.links.get_mut(&key.index()).expect("a connection is closed once");
+                assert!(link.key == key && link.closing.is_none(), "a connection is closed once");
+                link.closing = Some(mode);
+                link.close_by = Some(now + CLOSE_FLUSH);
+                self.finish_close(shard, key.index());
+            }
+        }
+    }
+
+    /// Closes or resets the client's end.
+    pub fn end(&mut self, client: Client, end: End) {
+        self.wires[client.0].ended = Some(end);
+    }
+
+    /// Lets the log of `shard` catch up.
+    pub fn commit(&mut self, shard: usize) {
+        let place = &mut self.places[shard];
+        place.log_held = false;
+        let newest = place.seat.shard.newest_lsn();
+        place.seat.shard.handle_committed(self.now, newest);
+        self.turn(shard);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            accounting::settle(self);
+        }
+    }
+}
