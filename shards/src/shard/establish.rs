@@ -32,7 +32,7 @@ impl Shard {
             self.arrived(client_id, epoch);
         }
         if self.is_stopping() {
-            return self.refuse(now, key, ReasonCode::ServerShuttingDown);
+            return self.refuse(now, key, ReasonCode::ServerUnavailable);
         }
         let identity = self.identities.get_or_insert(client_id);
         if epoch < identity.epoch && !self.planted.is(Bug::StaleClaimAccepted) {
