@@ -43,6 +43,10 @@ impl Shard {
 
     fn deliver_retained(&mut self, now: Time, key: ReplayKey, message: &Message) {
         let replay = self.retained.replays.get(key).expect("the caller has looked");
+        // The page may have waited for the client (3.3.2.3.3).
+        if message.expires_at().is_some_and(|at| at <= now) {
+            return;
+        }
         if replay.live.contains(&self.retained.key.hash(message.topic_bytes())) {
             self.counters.retained_suppressed += 1;
             return;
