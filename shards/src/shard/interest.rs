@@ -1,6 +1,7 @@
 //! A SUBACK is a promise: it waits until every shard has applied the interest that its filters depend on.
 
 use super::reply::Reply;
+use super::retained::ReplayKey;
 use super::session::SessionKey;
 use super::{ConnectionKey, Shard};
 use crate::base::limits::{INTEREST_BATCH_MAX, INTEREST_CREDITS};
@@ -10,13 +11,15 @@ use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
 use crate::mesh::Control;
 use crate::topics::Ticket;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What goes on once interest is applied.
 pub(super) enum Afterwards {
-    /// The SUBACK goes out when its record is committed, and the retained replays of its filters start.
-    Suback { key: ConnectionKey, session: SessionKey, lsn: Lsn, encoded: Box<[u8]> },
+    /// The SUBACK goes out when its record is committed, and the retained replays of its filters start: its own only, since the interest
+    /// of a later SUBSCRIBE may still be on its way, and an update would fall between its retained and its live messages.
+    Suback { key: ConnectionKey, replays: SmallVec<[ReplayKey; 1]>, lsn: Lsn, encoded: Box<[u8]> },
     /// The CONNACK of a resumed session.
     Connack { key: ConnectionKey },
 }
@@ -68,12 +71,10 @@ impl Shard {
 
     fn go_on(&mut self, now: Time, afterwards: Afterwards) {
         match afterwards {
-            Afterwards::Suback { key, session, lsn, encoded } => {
+            Afterwards::Suback { key, replays, lsn, encoded } => {
                 self.reply(now, key, lsn, Reply::Encoded(encoded));
-                if let Some(session) = self.sessions.get(session) {
-                    for replay in &session.replays {
-                        self.retained.start(*replay, &self.peers.positions());
-                    }
+                for replay in replays {
+                    self.retained.start(replay, &self.peers.positions());
                 }
             }
             Afterwards::Connack { key } => self.connack_when_logged(now, key),

@@ -2,6 +2,7 @@
 
 use super::interest::Afterwards;
 use super::reply::Reply;
+use super::retained::ReplayKey;
 use super::session::SessionKey;
 use super::{ConnectionKey, Shard};
 use crate::base::lsn::Lsn;
@@ -19,6 +20,7 @@ use std::num::NonZeroU32;
 struct Granted {
     code: u8,
     ticket: Ticket,
+    replay: Option<ReplayKey>,
 }
 
 impl Shard {
@@ -32,11 +34,13 @@ impl Shard {
         let (version, Some(session)) = (connection.version, connection.session) else { return Ok(()) };
         let identifier = subscribe.subscription_id.and_then(NonZeroU32::new);
         let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
+        let mut replays = SmallVec::new();
         let mut ticket = Ticket::ZERO;
         for filter in subscribe.filters.iter() {
             let granted = self.subscribe_one(session, &filter, identifier, version)?;
             codes.push(granted.code);
             ticket = ticket.max(granted.ticket);
+            replays.extend(granted.replay);
         }
         self.interest_changed();
         let mut encoded = Vec::new();
@@ -44,7 +48,7 @@ impl Shard {
             Suback { packet_id: subscribe.packet_id, properties: AckProperties::default(), codes: &codes };
         suback.encode(version, &mut encoded);
         let lsn = self.record_of(session);
-        self.after_interest(now, ticket, Afterwards::Suback { key, session, lsn, encoded: encoded.into() });
+        self.after_interest(now, ticket, Afterwards::Suback { key, replays, lsn, encoded: encoded.into() });
         Ok(())
     }
 
@@ -75,15 +79,16 @@ impl Shard {
             RetainHandling::SendIfNew => !subscribed.existed,
             RetainHandling::DoNotSend => false,
         };
-        if wants_retained {
+        let replay = wants_retained.then(|| {
             self.end_replays_of(key, filter.as_str());
             let replay = self.retained.begin(key, filter.as_str(), entry.options, identifier);
             self.sessions.get_mut(key).expect("still there").replays.push(replay);
-        }
+            replay
+        });
         let own = self.is_own_transition(subscribed.ticket);
         let ignored = !own && self.planted.is(Bug::SubackIgnoresForeignTransition);
         let ticket = if ignored { Ticket::ZERO } else { subscribed.ticket };
-        Ok(Granted { code: entry.options.qos as u8, ticket })
+        Ok(Granted { code: entry.options.qos as u8, ticket, replay })
     }
 
     /// The log record of a change to `session`; none for one that does not outlive its connection.
@@ -135,5 +140,5 @@ fn refused(reason: ReasonCode, version: Version) -> Result<Granted, Violation> {
         Version::V311 => ReasonCode::UnspecifiedError as u8,
         Version::V31 => return Err(Violation::TopicFilterInvalid),
     };
-    Ok(Granted { code, ticket: Ticket::ZERO })
+    Ok(Granted { code, ticket: Ticket::ZERO, replay: None })
 }

@@ -5,7 +5,11 @@
 mod accounting;
 mod connecting;
 mod network;
+mod retained;
 mod spoken;
+mod stopping;
+mod subscribing;
 mod takeover;
 mod verbs;
+mod violations;
 mod world;

@@ -201,7 +201,8 @@ impl World {
             || place.links.values().any(|link| link.is_ready(&self.wires[link.client.0], self.now))
     }
 
-    fn turn(&mut self, shard: usize) {
+    /// One turn of `shard`.
+    pub fn turn(&mut self, shard: usize) {
         let now = self.now;
         let place = &mut self.places[shard];
         if place.asleep {
