@@ -81,7 +81,7 @@ impl Shard {
         }
         let partition = replay.partition;
         if retained.credits[partition] == 0 {
-            return retained.creditless.push_back(key);
+            return retained.await_credit(key, partition);
         }
         retained.credits[partition] -= 1;
         replay.asked = true;

@@ -39,6 +39,8 @@ pub struct Replay {
     pub(super) page: VecDeque<Message>,
     /// A page is on its way.
     pub(super) asked: bool,
+    /// Stands in the line for a credit of its partition.
+    creditless: bool,
     pub(super) started: bool,
     /// Stands in the list of replays to advance.
     pub(super) ready: bool,
@@ -63,8 +65,8 @@ pub(super) struct Retained {
     /// Something happened that may make a query answerable.
     stirred: bool,
     pub(super) credits: Box<[usize]>,
-    /// Replays that wait for a credit of any partition.
-    pub(super) creditless: VecDeque<ReplayKey>,
+    /// Replays that wait for a credit, by partition.
+    creditless: Box<[VecDeque<ReplayKey>]>,
 }
 
 impl Retained {
@@ -80,7 +82,7 @@ impl Retained {
             queries: VecDeque::new(),
             stirred: false,
             credits: vec![RETAINED_QUERY_CREDITS; shards].into(),
-            creditless: VecDeque::new(),
+            creditless: (0..shards).map(|_| VecDeque::new()).collect(),
         }
     }
 
@@ -106,6 +108,7 @@ impl Retained {
             after: None,
             page: VecDeque::new(),
             asked: false,
+            creditless: false,
             started: false,
             ready: false,
             live: BTreeSet::new(),
@@ -124,7 +127,7 @@ impl Retained {
     /// The client may take more.
     pub(super) fn wake(&mut self, key: ReplayKey) {
         let Some(replay) = self.replays.get_mut(key) else { return };
-        if replay.started && !replay.ready && !replay.asked {
+        if replay.started && !replay.ready && !replay.asked && !replay.creditless {
             replay.ready = true;
             self.ready.push_back(key);
         }
@@ -167,14 +170,29 @@ impl Retained {
 
     pub(super) fn answered(&mut self, from: ShardId, matches: RetainedMatches) {
         self.credits[from.index()] += 1;
-        if let Some(waiting) = self.creditless.pop_front() {
-            self.wake(waiting);
-        }
+        self.wake_creditless(from);
         let key = ReplayKey::from_bits(matches.query);
         let Some(replay) = self.replays.get_mut(key) else { return };
         replay.asked = false;
         replay.take_page(matches.messages, matches.resume);
         self.wake(key);
+    }
+
+    /// `partition` has no credit for the replay's next query.
+    pub(super) fn await_credit(&mut self, key: ReplayKey, partition: usize) {
+        let replay = self.replays.get_mut(key).expect("the caller has looked");
+        replay.creditless = true;
+        self.creditless[partition].push_back(key);
+    }
+
+    /// The first in the line that is still there has its turn.
+    fn wake_creditless(&mut self, partition: ShardId) {
+        while let Some(key) = self.creditless[partition.index()].pop_front() {
+            if let Some(replay) = self.replays.get_mut(key) {
+                replay.creditless = false;
+                return self.wake(key);
+            }
+        }
     }
 
     pub(super) fn data_consumed(&mut self) {
