@@ -148,7 +148,8 @@ fn the_retain_flag_of_a_live_copy_is_kept_only_when_asked_for() {
     w.subscribe_with(bob, "a", SubscriptionOptions::with_qos(Q0), None);
     let cid = w.join(0, V311, "cid");
     w.subscribe(cid, "a", Q0);
-    (w.read(ann), w.read(bob));
+    w.read(ann);
+    w.read(bob);
     for shard in [0, 1] {
         let dan = w.join(shard, V5, "dan");
         w.publish(dan, retained(message("a", "kept")));
