@@ -36,6 +36,11 @@ impl WriteBuffer {
         self.copied.len() + self.spliced_bytes
     }
 
+    /// Bytes copied into it: what it takes of memory, without payloads that others share.
+    pub fn copied_bytes(&self) -> usize {
+        self.copied.len()
+    }
+
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

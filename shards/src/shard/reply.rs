@@ -86,7 +86,8 @@ impl Shard {
         if connection.phase == Phase::Closing {
             return Ok(Flow::Stop);
         }
-        if connection.out.as_ref().is_some_and(|out| out.len() > REPLY_BUFFER_BYTES_MAX) {
+        // Replies are small and copied; a large payload on its way to the client is neither.
+        if connection.out.as_ref().is_some_and(|out| out.copied_bytes() > REPLY_BUFFER_BYTES_MAX) {
             self.counters.timed_out += 1;
             self.report(Event::TimedOut { peer: connection.peer, what: "replies left unread" });
             self.fail(now, key, ReasonCode::QuotaExceeded);
