@@ -12,10 +12,18 @@ use crate::wire::{PacketId, Violation};
 /// The inbound half of a session.
 #[derive(Default, Debug)]
 pub struct Inbound {
-    /// QoS 2 ids between PUBLISH and PUBREL, sorted. At most the receive maximum for v5, at most all 65,535 for v3.
-    received: Vec<PacketId>,
-    /// QoS 1 PUBLISH packets that wait for their commit, of the present connection.
-    uncommitted: u16,
+    /// QoS 2 ids between PUBLISH and PUBREL, sorted. At most all 65,535.
+    received: Vec<Received>,
+    /// What the present connection has sent of the client's quota: its QoS 2 ids in `received`, and QoS 1 PUBLISH packets that wait for
+    /// their commit. A new connection starts at 0, whatever is still received (section 4.9).
+    unacknowledged: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Received {
+    packet_id: PacketId,
+    /// By the present connection.
+    counted: bool,
 }
 
 /// What a PUBLISH with QoS above 0 is.
@@ -34,7 +42,7 @@ impl Inbound {
     /// [`Violation::ReceiveMaximumExceeded`] when `receive_maximum` (v5 only) are unacknowledged.
     pub fn at_least_once(&mut self, receive_maximum: Option<u16>) -> Result<(), Violation> {
         self.check_quota(receive_maximum)?;
-        self.uncommitted = self.uncommitted.saturating_add(1);
+        self.unacknowledged = self.unacknowledged.saturating_add(1);
         Ok(())
     }
 
@@ -47,35 +55,37 @@ impl Inbound {
         packet_id: PacketId,
         receive_maximum: Option<u16>,
     ) -> Result<Publication, Violation> {
-        match self.received.binary_search(&packet_id) {
+        match self.find(packet_id) {
             Ok(_) => Ok(Publication::Repeated),
             Err(at) => {
                 self.check_quota(receive_maximum)?;
-                self.received.insert(at, packet_id);
+                self.received.insert(at, Received { packet_id, counted: true });
+                self.unacknowledged = self.unacknowledged.saturating_add(1);
                 Ok(Publication::Fresh)
             }
         }
     }
 
+    fn find(&self, packet_id: PacketId) -> Result<usize, usize> {
+        self.received.binary_search_by_key(&packet_id, |received| received.packet_id)
+    }
+
     fn check_quota(&self, receive_maximum: Option<u16>) -> Result<(), Violation> {
-        match receive_maximum {
-            Some(maximum) if self.received.len() + usize::from(self.uncommitted) >= usize::from(maximum) => {
-                Err(Violation::ReceiveMaximumExceeded)
-            }
-            _ => Ok(()),
-        }
+        let exceeded = receive_maximum.is_some_and(|maximum| self.unacknowledged >= maximum);
+        if exceeded { Err(Violation::ReceiveMaximumExceeded) } else { Ok(()) }
     }
 
     /// The PUBACK of one QoS 1 PUBLISH goes out.
     pub fn puback_sent(&mut self) {
-        self.uncommitted = self.uncommitted.saturating_sub(1);
+        self.unacknowledged = self.unacknowledged.saturating_sub(1);
     }
 
     /// PUBREL: forgets the id. False when it was unknown (v5 answers PUBCOMP with 0x92).
     pub fn release(&mut self, packet_id: PacketId) -> bool {
-        match self.received.binary_search(&packet_id) {
+        match self.find(packet_id) {
             Ok(at) => {
-                self.received.remove(at);
+                let released = self.received.remove(at);
+                self.unacknowledged = self.unacknowledged.saturating_sub(u16::from(released.counted));
                 if self.received.is_empty() && self.received.capacity() > 32 {
                     self.received = Vec::new();
                 }
@@ -87,12 +97,15 @@ impl Inbound {
 
     /// The connection is gone: what it left unacknowledged will come again.
     pub fn restart(&mut self) {
-        self.uncommitted = 0;
+        self.unacknowledged = 0;
+        for received in &mut self.received {
+            received.counted = false;
+        }
     }
 
-    /// QoS 2 ids between PUBLISH and PUBREL.
-    pub fn received(&self) -> &[PacketId] {
-        &self.received
+    /// QoS 2 ids between PUBLISH and PUBREL, in order.
+    pub fn received(&self) -> impl Iterator<Item = PacketId> {
+        self.received.iter().map(|received| received.packet_id)
     }
 }
 
@@ -116,6 +129,6 @@ mod tests {
         inbound.puback_sent();
         assert_eq!(inbound.exactly_once(id(3), None), Ok(Publication::Fresh));
         assert!(inbound.release(id(9)) && !inbound.release(id(9)));
-        assert_eq!(inbound.received(), [id(3)]);
+        assert!(inbound.received().eq([id(3)]));
     }
 }
