@@ -152,6 +152,15 @@ impl InFlight {
         }
     }
 
+    /// Ends the exchange of a PUBLISH that the client cannot take. `None`: it has arrived.
+    pub fn abandon(&mut self, packet_id: PacketId) -> Option<PendingCopy> {
+        matches!(self.slot_mut(packet_id)?.state, State::Puback(_) | State::Pubrec(_)).then_some(())?;
+        match self.finish(packet_id)?.state {
+            State::Puback(copy) | State::Pubrec(copy) => Some(copy),
+            State::Pubcomp => unreachable!("checked above"),
+        }
+    }
+
     /// PUBCOMP: done. False: nothing waits for it.
     pub fn pubcomp(&mut self, packet_id: PacketId) -> bool {
         let waits = self.slot_mut(packet_id).is_some_and(|slot| matches!(slot.state, State::Pubcomp));

@@ -225,10 +225,15 @@ impl Outbound {
                     Packet::Pubrel(Ack::new(packet_id)).encode(writer.version, writer.out.bytes_mut());
                 }
                 Some(Resend::Publish { packet_id, copy, dup }) => {
-                    // What was started stays started: neither expiry nor a smaller Maximum Packet Size of the new connection ends it
-                    // before the client has it [MQTT-4.4.0-1]; a packet that it refuses to take is left for the client to close.
-                    copy.write(now, Some(packet_id), dup, (writer.version, u32::MAX), writer.out);
-                    pumped.published += 1;
+                    // What was started stays started: its expiry does not end it [MQTT-4.4.0-1]. A smaller Maximum Packet Size of the new
+                    // connection does, as if the client had it [MQTT-3.1.2-24, MQTT-3.1.2-25].
+                    let to = (writer.version, writer.packet_bytes_max);
+                    if copy.write(now, Some(packet_id), dup, to, writer.out) {
+                        pumped.published += 1;
+                    } else {
+                        let copy = self.in_flight.abandon(packet_id);
+                        pumped.too_large += u32::from(self.delivered(copy));
+                    }
                 }
             }
         }
