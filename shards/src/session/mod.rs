@@ -5,6 +5,7 @@ mod in_flight;
 mod inbound;
 mod keep_alive;
 mod outbound;
+mod waiting;
 mod will;
 mod write_buffer;
 

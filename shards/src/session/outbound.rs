@@ -5,12 +5,12 @@
 //! that is promised is per QoS [MQTT-4.6.0-5].
 
 use super::in_flight::{InFlight, Resend, UnknownPacketId};
+use super::waiting::Waiting;
 use super::{Encoded, Identifiers, Incoming, PendingCopy, WriteBuffer};
 use crate::base::limits::{Limits, WRITE_BUFFER_BYTES_MAX};
 use crate::base::planted::{Bug, Planted};
 use crate::base::time::Time;
 use crate::wire::{Ack, Packet, PacketId, QoS, Version};
-use std::collections::VecDeque;
 
 /// Why a copy was not delivered. Every copy that is made and not delivered is counted under one of these or as expired.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -70,6 +70,8 @@ impl Writer<'_> {
 pub struct Offer<'o, 'i> {
     /// The message.
     pub incoming: &'o mut Incoming<'i>,
+    /// When it is offered.
+    pub now: Time,
     /// The same, encoded for this copy's class; filled whenever the session has a connection.
     pub encoded: &'o Encoded,
     /// The copy's QoS.
@@ -117,19 +119,14 @@ pub struct Pumped {
     pub too_large: u32,
 }
 
-#[derive(Default, Debug)]
-struct Waiting {
-    acknowledged: VecDeque<PendingCopy>,
-    unacknowledged: VecDeque<PendingCopy>,
-    bytes: usize,
-}
-
 /// The outbound half of a session.
 #[derive(Debug)]
 pub struct Outbound {
     in_flight: InFlight,
     in_flight_bytes: usize,
     window: u16,
+    /// Copies dropped as expired to make room, not reported yet.
+    expired: u32,
     /// Boxed: nearly every session has nothing waiting nearly always.
     waiting: Option<Box<Waiting>>,
 }
@@ -137,7 +134,7 @@ pub struct Outbound {
 impl Outbound {
     /// Towards a client that takes `window` messages in flight.
     pub fn new(window: u16) -> Outbound {
-        Outbound { in_flight: InFlight::default(), in_flight_bytes: 0, window, waiting: None }
+        Outbound { in_flight: InFlight::default(), in_flight_bytes: 0, window, expired: 0, waiting: None }
     }
 
     /// A new connection: everything in flight is to be sent again, `window` at a time.
@@ -174,45 +171,44 @@ impl Outbound {
             if offer.qos == QoS::AtMostOnce {
                 return Offered::Dropped(DropReason::Offline);
             }
-            return self.wait(offer.keep(), limits, planted);
+            return self.wait(offer.keep(), offer.now, limits, planted);
         };
         if offer.encoded.wire_bytes() > writer.packet_bytes_max as usize {
             return Offered::Dropped(DropReason::PacketTooLarge);
         }
         let waiting = self.waiting.as_deref();
         if offer.qos == QoS::AtMostOnce {
-            if writer.has_room() && waiting.is_none_or(|waiting| waiting.unacknowledged.is_empty()) {
+            if writer.has_room() && waiting.is_none_or(|waiting| waiting.has_no_unacknowledged()) {
                 offer.encoded.append(None, offer.incoming, writer.out);
                 return Offered::Written;
             }
         } else if writer.has_room()
-            && waiting.is_none_or(|waiting| waiting.acknowledged.is_empty())
+            && waiting.is_none_or(|waiting| waiting.has_no_acknowledged())
             && self.may_start(limits)
         {
             let packet_id = self.start(offer.keep());
             offer.encoded.append(Some(packet_id), offer.incoming, writer.out);
             return Offered::InFlight;
         }
-        self.wait(offer.keep(), limits, planted)
+        self.wait(offer.keep(), offer.now, limits, planted)
     }
 
-    fn wait(&mut self, copy: PendingCopy, limits: &Limits, planted: Planted) -> Offered {
-        let waiting = self.waiting.get_or_insert_default();
+    fn wait(&mut self, copy: PendingCopy, now: Time, limits: &Limits, planted: Planted) -> Offered {
         let bytes = copy.message.memory_bytes();
-        let count = waiting.acknowledged.len() + waiting.unacknowledged.len();
-        // A single message larger than the byte limit still fits an empty queue: the limit bounds backlog, not message size.
-        let full = count >= limits.queue_messages_max as usize
-            || count > 0 && waiting.bytes + bytes > limits.queue_bytes_max as usize;
-        if full && !planted.is(Bug::QueueUnbounded) {
+        let waiting = self.waiting.get_or_insert_default();
+        if waiting.is_full(bytes, limits) {
+            self.expired += waiting.drop_expired(now);
+        }
+        if waiting.is_full(bytes, limits) && !planted.is(Bug::QueueUnbounded) {
             return Offered::Dropped(DropReason::QueueFull);
         }
-        waiting.bytes += bytes;
-        if copy.qos == QoS::AtMostOnce {
-            waiting.unacknowledged.push_back(copy);
-        } else {
-            waiting.acknowledged.push_back(copy);
-        }
+        waiting.push(copy);
         Offered::Queued
+    }
+
+    /// How many copies were dropped as expired to make room for those offered.
+    pub fn take_expired(&mut self) -> u32 {
+        std::mem::take(&mut self.expired)
     }
 
     /// Sends again what the new connection has not seen, then what waits, as far as the window and the write buffer allow.
@@ -245,7 +241,7 @@ impl Outbound {
 
     fn pump_waiting(&mut self, now: Time, writer: &mut Writer<'_>, limits: &Limits, pumped: &mut Pumped) {
         while writer.has_room() && self.may_start(limits) {
-            let Some(copy) = self.take_waiting(|waiting| &mut waiting.acknowledged) else { break };
+            let Some(copy) = self.waiting.as_deref_mut().and_then(Waiting::pop_acknowledged) else { break };
             if copy.is_expired(now) {
                 pumped.expired += 1;
                 continue;
@@ -262,7 +258,7 @@ impl Outbound {
             pumped.published += 1;
         }
         while writer.has_room() {
-            let Some(copy) = self.take_waiting(|waiting| &mut waiting.unacknowledged) else { break };
+            let Some(copy) = self.waiting.as_deref_mut().and_then(Waiting::pop_unacknowledged) else { break };
             if copy.is_expired(now) {
                 pumped.expired += 1;
             } else if copy.write(now, None, false, (writer.version, writer.packet_bytes_max), writer.out) {
@@ -277,22 +273,14 @@ impl Outbound {
         }
     }
 
-    fn take_waiting(&mut self, queue: fn(&mut Waiting) -> &mut VecDeque<PendingCopy>) -> Option<PendingCopy> {
-        let waiting = self.waiting.as_deref_mut()?;
-        let copy = queue(waiting).pop_front()?;
-        waiting.bytes -= copy.message.memory_bytes();
-        Some(copy)
-    }
-
     /// The connection ended: QoS 0 copies that wait for its socket are not worth keeping. Returns how many those were.
     pub fn disconnected(&mut self) -> usize {
         let Some(waiting) = self.waiting.as_deref_mut() else { return 0 };
-        let dropped = std::mem::take(&mut waiting.unacknowledged);
-        waiting.bytes -= dropped.iter().map(|copy| copy.message.memory_bytes()).sum::<usize>();
-        if waiting.acknowledged.is_empty() {
+        let dropped = waiting.drop_unacknowledged();
+        if waiting.len() == 0 {
             self.waiting = None;
         }
-        dropped.len()
+        dropped
     }
 
     /// PUBACK. False: nothing waits for it.
@@ -333,7 +321,7 @@ impl Outbound {
 
     /// Copies that wait.
     pub fn queued(&self) -> usize {
-        self.waiting.as_deref().map_or(0, |waiting| waiting.acknowledged.len() + waiting.unacknowledged.len())
+        self.waiting.as_deref().map_or(0, Waiting::len)
     }
 
     /// Copies in flight that have not arrived yet.

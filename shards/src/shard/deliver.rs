@@ -113,8 +113,14 @@ impl Shard {
             Some((_, connection)) => self.encodings.get(incoming, now, connection.version, copy),
             None => &self.encodings.single,
         };
-        let offer =
-            Offer { incoming, encoded, qos: copy.qos, retain: copy.retain, identifiers: copy.identifiers };
+        let offer = Offer {
+            incoming,
+            now,
+            encoded,
+            qos: copy.qos,
+            retain: copy.retain,
+            identifiers: copy.identifiers,
+        };
         let writer = connection.as_mut().map(|(_, connection)| Writer {
             version: connection.version,
             packet_bytes_max: connection.packet_bytes_max,
@@ -131,9 +137,12 @@ impl Shard {
                 self.counters.delivered += 1;
             }
             Offered::InFlight => self.counters.messages_out += 1,
-            Offered::Queued => {}
+            Offered::Queued => self.counters.expired += u64::from(session.outbound.take_expired()),
             Offered::Dropped(_) if self.planted.is(Bug::DropNotCounted) => {}
-            Offered::Dropped(reason) => self.drop_copies(reason, 1),
+            Offered::Dropped(reason) => {
+                self.counters.expired += u64::from(session.outbound.take_expired());
+                self.drop_copies(reason, 1);
+            }
         }
         durable
     }

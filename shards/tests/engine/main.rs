@@ -3,8 +3,10 @@
 //! Every test ends with the checks of `accounting`: each copy is accounted for, quiet shards sleep, nothing is left behind.
 
 mod accounting;
+mod acknowledging;
 mod connecting;
 mod network;
+mod queueing;
 mod retained;
 mod spoken;
 mod stopping;

@@ -101,6 +101,12 @@ impl World {
         client
     }
 
+    /// A client that is accepted, and all that it is sent at once.
+    pub fn connect_and_read(&mut self, shard: usize, connect: Connect<'_>) -> (Client, Vec<String>) {
+        let client = self.dial(shard, connect);
+        (client, self.read(client))
+    }
+
     /// A client whose session ends with its connection.
     pub fn join(&mut self, shard: usize, version: Version, client_id: &str) -> Client {
         self.connect(shard, Connect::new(version, client_id, true))

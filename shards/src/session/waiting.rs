@@ -1,0 +1,81 @@
+//! Copies that wait for a client: those of QoS 0 for its socket, those of QoS 1 and 2 for its acknowledgements too, and so apart.
+
+use super::PendingCopy;
+use crate::base::limits::Limits;
+use crate::base::time::Time;
+use crate::wire::QoS;
+use std::collections::VecDeque;
+
+/// The queues of one session, bounded together by count and bytes.
+#[derive(Default, Debug)]
+pub(super) struct Waiting {
+    acknowledged: VecDeque<PendingCopy>,
+    unacknowledged: VecDeque<PendingCopy>,
+    bytes: usize,
+}
+
+impl Waiting {
+    /// Copies.
+    pub(super) fn len(&self) -> usize {
+        self.acknowledged.len() + self.unacknowledged.len()
+    }
+
+    pub(super) fn has_no_acknowledged(&self) -> bool {
+        self.acknowledged.is_empty()
+    }
+
+    pub(super) fn has_no_unacknowledged(&self) -> bool {
+        self.unacknowledged.is_empty()
+    }
+
+    /// Whether a message of `bytes` is too much. A single one larger than the byte limit still fits an empty queue: the limit bounds
+    /// backlog, not message size.
+    pub(super) fn is_full(&self, bytes: usize, limits: &Limits) -> bool {
+        let count = self.len();
+        count >= limits.queue_messages_max as usize
+            || count > 0 && self.bytes + bytes > limits.queue_bytes_max as usize
+    }
+
+    pub(super) fn push(&mut self, copy: PendingCopy) {
+        self.bytes += copy.message.memory_bytes();
+        if copy.qos == QoS::AtMostOnce {
+            self.unacknowledged.push_back(copy);
+        } else {
+            self.acknowledged.push_back(copy);
+        }
+    }
+
+    pub(super) fn pop_acknowledged(&mut self) -> Option<PendingCopy> {
+        let copy = self.acknowledged.pop_front()?;
+        self.bytes -= copy.message.memory_bytes();
+        Some(copy)
+    }
+
+    pub(super) fn pop_unacknowledged(&mut self) -> Option<PendingCopy> {
+        let copy = self.unacknowledged.pop_front()?;
+        self.bytes -= copy.message.memory_bytes();
+        Some(copy)
+    }
+
+    /// Drops the QoS 0 copies; how many those were.
+    pub(super) fn drop_unacknowledged(&mut self) -> usize {
+        let dropped = std::mem::take(&mut self.unacknowledged);
+        self.bytes -= dropped.iter().map(|copy| copy.message.memory_bytes()).sum::<usize>();
+        dropped.len()
+    }
+
+    /// Drops what has expired at the heads; how many those were. The whole queues are not looked through for each message that does not
+    /// fit.
+    pub(super) fn drop_expired(&mut self, now: Time) -> u32 {
+        let mut expired = 0;
+        while self.acknowledged.front().is_some_and(|copy| copy.is_expired(now)) {
+            self.pop_acknowledged();
+            expired += 1;
+        }
+        while self.unacknowledged.front().is_some_and(|copy| copy.is_expired(now)) {
+            self.pop_unacknowledged();
+            expired += 1;
+        }
+        expired
+    }
+}
