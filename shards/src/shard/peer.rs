@@ -108,7 +108,9 @@ impl Shard {
                     LaneWaiter::Connection(key) => self.resume_at_head(now, key),
                     LaneWaiter::Wills => {
                         self.wills.waiting = false;
+                        self.fan_out.resumed = true;
                         self.publish_wills(now);
+                        self.fan_out.resumed = false;
                     }
                 }
             }
