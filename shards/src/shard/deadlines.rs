@@ -48,6 +48,11 @@ impl Shard {
                 self.report(Event::TimedOut { peer, what: "no complete CONNECT within the deadline" });
                 self.close_broken(now, key, CloseMode::Now);
             }
+            // We do not read it, so that its silence is ours.
+            Phase::Connected if connection.paused => {
+                connection.last_heard = now;
+                self.arm_keep_alive(now, key);
+            }
             Phase::Connected if connection.keep_alive.deadline(connection.last_heard) <= now => {
                 self.counters.timed_out += 1;
                 self.report(Event::TimedOut { peer, what: "silent for one and a half keep-alive periods" });

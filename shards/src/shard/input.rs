@@ -132,6 +132,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.paused && connection.parked == Parked::No && connection.phase == Phase::Connected {
             connection.paused = false;
+            connection.last_heard = now;
             self.outputs.actions.push_back(Action::Read(key));
         }
     }
