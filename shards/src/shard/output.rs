@@ -1,5 +1,6 @@
 //! What the driver is asked to do.
 
+use super::connection::Phase;
 use super::{Connection, ConnectionKey, Shard};
 use crate::base::slab::Slab;
 use crate::base::time::Time;
@@ -73,7 +74,8 @@ impl Shard {
         }
         connection.writing = true;
         connection.last_progress = now;
-        if connection.stall_timer.is_none() {
+        // The driver itself bounds the last output of a connection that it closes.
+        if connection.stall_timer.is_none() && connection.phase != Phase::Closing {
             self.watch_stall(now, key);
         }
         self.connections.get_mut(key)?.out.take()
