@@ -107,6 +107,11 @@ impl Shard {
         if copy.live && incoming.retain() && !session.replays.is_empty() {
             self.retained.went_live(&session.replays, incoming.topic());
         }
+        // It may have waited on a lane or in a cursor (MQTT 5 section 3.3.2.3.3).
+        if incoming.expires_at().is_some_and(|at| at < now) {
+            self.counters.expired += 1;
+            return false;
+        }
         let connection = session.connection.and_then(|key| Some((key, self.connections.get_mut(key)?)));
         let mut connection = connection.filter(|(_, connection)| connection.phase == Phase::Connected);
         let encoded = match &connection {
