@@ -7,7 +7,7 @@
 use super::publish::Publisher;
 use super::session::SessionKey;
 use super::{ConnectionKey, Shard};
-use crate::base::limits::CURSOR_MESSAGES_MAX;
+use crate::base::limits::{COPIES_PER_TURN, CURSOR_MESSAGES_MAX};
 use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::session::Incoming;
@@ -18,8 +18,6 @@ use std::sync::Arc;
 
 /// Messages that go round together at most: with the batch limit it bounds the slice.
 const ROUND_MESSAGES_MAX: usize = 32;
-/// Cursors advanced per turn.
-const CURSORS_PER_TURN: usize = 8;
 
 struct Waiting {
     message: Message,
@@ -122,10 +120,12 @@ impl Shard {
         self.fan_out(now, incoming, &routes, publisher);
     }
 
-    /// One slice of each open cursor, a bounded number of them per turn.
+    /// One slice of each open cursor, until the slices of the turn have made as many copies as publishers may. Those are not charged for
+    /// it: they go on between the slices.
     pub(super) fn advance_cursors(&mut self, now: Time) {
-        for _ in 0..self.fan_out.turn.len().min(CURSORS_PER_TURN) {
-            if self.work.is_exhausted() {
+        let enough = self.counters.copies + u64::from(COPIES_PER_TURN);
+        for _ in 0..self.fan_out.turn.len() {
+            if self.counters.copies >= enough {
                 return;
             }
             let Some(topic) = self.fan_out.turn.pop_front() else { return };
