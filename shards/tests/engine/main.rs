@@ -5,7 +5,10 @@
 mod accounting;
 mod acknowledging;
 mod connecting;
+mod deadlines;
+mod lanes;
 mod network;
+mod publishing;
 mod queueing;
 mod retained;
 mod spoken;
@@ -14,4 +17,5 @@ mod subscribing;
 mod takeover;
 mod verbs;
 mod violations;
+mod wills;
 mod world;
