@@ -147,7 +147,13 @@ impl Seat {
     /// One slice of what is left over. The log is in memory: its records are committed as soon as the turn has made them.
     pub fn work(&mut self, now: Time) {
         self.work_uncommitted(now);
-        self.shard.handle_committed(now, self.shard.newest_lsn());
+        // A CONNACK that is released lets the packets behind its CONNECT go on, which may make records of their own: without another
+        // look their acknowledgements would wait for whatever wakes the shard next.
+        let mut committed = None;
+        while committed != Some(self.shard.newest_lsn()) {
+            committed = Some(self.shard.newest_lsn());
+            self.shard.handle_committed(now, self.shard.newest_lsn());
+        }
     }
 
     /// As [`Seat::work`], for a driver with a log of its own, which says itself how far its records are committed.

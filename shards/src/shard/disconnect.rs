@@ -39,10 +39,13 @@ impl Shard {
 
     /// The driver is done with a closed socket.
     pub fn handle_closed(&mut self, key: ConnectionKey) {
-        let Some(connection) = self.connections.get(key) else { return };
+        let Some(connection) = self.connections.remove(key) else { return };
         debug_assert_eq!(connection.phase, Phase::Closing, "the driver closes only what it was told to");
         self.coordination.ended += u32::from(connection.counted);
-        self.connections.remove(key);
+        // Its last output had a watch of its own.
+        if let Some(timer) = connection.stall_timer {
+            self.wheel.cancel(timer);
+        }
     }
 
     pub(super) fn handle_disconnect(
@@ -196,7 +199,7 @@ impl Shard {
     /// Publishes the will of `key`, if it still has one.
     pub(super) fn publish_will(&mut self, now: Time, key: SessionKey) {
         let Some(will) = self.sessions.get_mut(key).and_then(|session| session.will.take()) else { return };
-        self.wills.push(will.publish(now));
+        self.wills.push(will.publish(now), key);
     }
 
     /// The session is gone: its will is due at the latest now, what waits for it is dropped and counted, its id released.

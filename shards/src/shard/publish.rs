@@ -23,7 +23,7 @@ use std::time::Duration;
 /// Who published, as far as No Local has to know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Publisher {
-    /// A session of this shard.
+    /// A session of this shard, or one that was: its will comes after it.
     Session(SessionKey),
     /// A session of another shard, or the broker: no session here is the publisher.
     Elsewhere,
@@ -32,14 +32,15 @@ pub(super) enum Publisher {
 /// Wills that are due. At most one per session.
 #[derive(Default)]
 pub(super) struct WillQueue {
-    due: VecDeque<Message>,
+    /// With the session that it speaks for, which may have ended.
+    due: VecDeque<(Message, SessionKey)>,
     /// Stands among the waiters of a lane.
     pub(super) waiting: bool,
 }
 
 impl WillQueue {
-    pub(super) fn push(&mut self, will: Message) {
-        self.due.push_back(will);
+    pub(super) fn push(&mut self, will: Message, of: SessionKey) {
+        self.due.push_back((will, of));
     }
 }
 
@@ -93,7 +94,9 @@ impl Shard {
             (QoS::ExactlyOnce, Some(packet_id)) => {
                 let publication = session.inbound.exactly_once(packet_id, quota)?;
                 if publication == Publication::Repeated && !self.planted.is(Bug::DuplicateNotRecognised) {
-                    self.reply(now, key, Lsn::NONE, Reply::Pubrec(packet_id, ReasonCode::Success));
+                    // The record of the first one may not be on disk yet, when that came over an earlier connection.
+                    let lsn = self.newest_lsn();
+                    self.reply(now, key, lsn, Reply::Pubrec(packet_id, ReasonCode::Success));
                     return self.check_reply_backlog(now, key);
                 }
             }
@@ -213,7 +216,7 @@ impl Shard {
     /// Publishes the wills that are due, as far as the slots last.
     pub(super) fn publish_wills(&mut self, now: Time) {
         while !self.wills.waiting && !self.work.is_exhausted() {
-            let Some(will) = self.wills.due.front().cloned() else { return };
+            let Some((will, of)) = self.wills.due.front().cloned() else { return };
             let routes =
                 self.topics.routes(TopicName::new(will.topic()).expect("checked when its CONNECT came"));
             let targets = self.targets(will.topic(), &routes, will.retain());
@@ -226,7 +229,7 @@ impl Shard {
                 return;
             }
             self.wills.due.pop_front();
-            self.publish(now, &mut Incoming::owned(&will), &routes, Publisher::Elsewhere);
+            self.publish(now, &mut Incoming::owned(&will), &routes, Publisher::Session(of));
         }
     }
 

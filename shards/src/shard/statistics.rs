@@ -77,6 +77,8 @@ numbers! {
         cursors,
         /// SUBACKs and CONNACKs that waited for interest.
         interest_waits,
+        /// SUBACKs among them that waited for a transition that another client's subscription had caused.
+        foreign_interest_waits,
         /// Events that did not fit the queue.
         events_lost,
         /// Retained messages refused at the limit.

@@ -86,6 +86,8 @@ impl Shard {
             replay
         });
         let own = self.is_own_transition(subscribed.ticket);
+        self.counters.foreign_interest_waits +=
+            u64::from(!own && subscribed.ticket > self.topics.settled_ticket());
         let ignored = !own && self.planted.is(Bug::SubackIgnoresForeignTransition);
         let ticket = if ignored { Ticket::ZERO } else { subscribed.ticket };
         Ok(Granted { code: entry.options.qos as u8, ticket, replay })
