@@ -10,5 +10,6 @@ pub mod glommio;
 #[cfg(test)]
 mod own_process;
 pub mod probe;
+pub mod sim;
 pub mod socket;
 pub mod turn;

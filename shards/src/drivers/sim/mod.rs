@@ -1,0 +1,36 @@
+//! The simulator: N shards, the coordinator and model clients in one thread, from one seed.
+//!
+//! It is a driver like the others: a loop around the same [`Seat`](crate::drivers::turn::Seat)s with real lanes, only that its sockets are
+//! byte queues, its clock is a number and its log confirms when it likes. The scheduler picks from the seed which thread takes its next step;
+//! a shard that sleeps steps again only when its bell rang, a socket moved or its deadline passed, so a missed wake-up shows as a wedge.
+//!
+//! A naive reference broker (`ledger`) knows what was promised to whom; one checker per promise (`checkers`) asks at every step or
+//! whenever everything has come to rest. A failing run prints its seed.
+
+mod act;
+mod checkers;
+mod client;
+mod connect;
+mod coordinator_thread;
+mod coverage;
+mod driver;
+mod failure;
+mod ledger;
+mod network;
+mod observe;
+mod profile;
+mod publish;
+mod read;
+mod record;
+mod rest;
+mod run;
+mod sockets;
+mod subscribe;
+mod topics;
+mod world;
+
+pub use coverage::{Coverage, STATES};
+pub use failure::{Failure, RunFailure};
+pub use profile::Flavor;
+pub use run::run;
+pub use world::World;

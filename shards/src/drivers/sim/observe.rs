@@ -1,0 +1,219 @@
+//! What the broker did in a step, as far as the reference has to know it: which bytes it has, whose session a link speaks for, and when
+//! that ended. Everything else the clients find out by reading.
+
+use super::client::{Attached, Sent};
+use super::failure::{Checked, ensure, fail};
+use super::ledger::{Fate, SessionId};
+use super::network::SocketId;
+use super::world::World;
+use crate::shard::{SessionKey, SessionView};
+use std::time::Duration;
+
+impl World {
+    /// Notes which packets the shards were given whole.
+    pub(super) fn note_arrivals(&mut self, log_before: u64) {
+        for socket in 0..self.links.len() {
+            let link = &mut self.links[socket];
+            let taken = self.network.peek(socket).taken;
+            while link.boundaries.front().is_some_and(|(end, _)| *end <= taken) {
+                let (_, sent) = link.boundaries.pop_front().expect("looked at above");
+                match sent {
+                    Sent::Connect => link.connect_arrived = Some(self.step),
+                    Sent::Disconnect => link.disconnect_arrived = Some(self.step),
+                    Sent::Publish(id) => {
+                        let message = self.ledger.message(id);
+                        if message.arrived.is_none() {
+                            message.arrived = Some(self.step);
+                            message.log_then = log_before;
+                        }
+                    }
+                    Sent::Other => {}
+                }
+            }
+            if link.taken < taken {
+                (link.taken, link.last_arrived) = (taken, self.now);
+            }
+        }
+    }
+
+    /// Compares the shard's sessions with those at the last look.
+    pub(super) fn observe(&mut self, thread: usize) -> Checked {
+        let shard = self.loops[thread].id();
+        let views: Vec<SessionView> = self.loops[thread].seat.shard.sessions().collect();
+        let is_there = |key: SessionKey| views.iter().any(|view| view.key == key);
+        let gone: Vec<_> =
+            self.seen.keys().filter(|(home, key)| *home == shard && !is_there(*key)).copied().collect();
+        let mut ended = Vec::new();
+        for key in gone {
+            let (session, view) = self.seen.remove(&key).expect("listed above");
+            self.detached(session, &view);
+            ended.push(session);
+        }
+        for view in views {
+            self.look_at(thread, view)?;
+        }
+        for session in ended {
+            self.ended(session)?;
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, thread: usize, view: SessionView) -> Checked {
+        let place = (self.loops[thread].id(), view.key);
+        let Some((session, before)) = self.seen.get(&place).cloned() else {
+            return self.started(thread, view);
+        };
+        if before.connection != view.connection {
+            if before.connection.is_some() {
+                self.detached(session, &view);
+            }
+            if view.connection.is_some() {
+                self.attached(thread, session, &view, true)?;
+            }
+        }
+        self.connected(session, &view);
+        self.seen.insert(place, (session, view));
+        Ok(())
+    }
+
+    fn connected(&mut self, session: SessionId, view: &SessionView) {
+        let session = &mut self.ledger.sessions[session];
+        if !view.connected {
+            session.connected_since = None;
+        } else if session.connected_since.is_none() {
+            session.connected_since = Some(self.step);
+        }
+    }
+
+    fn started(&mut self, thread: usize, view: SessionView) -> Checked {
+        let Some(client) = self.clients.iter().position(|client| *client.name == *view.client_id) else {
+            return fail("one owner", format!("nobody asked for client id {:?}", view.client_id));
+        };
+        let twin = self.seen.values().find(|(_, other)| other.client_id == view.client_id);
+        if let Some((_, other)) = twin {
+            return fail(
+                "one owner",
+                format!("{:?} has two sessions: {other:?} and {view:?}", view.client_id),
+            );
+        }
+        let session = self.ledger.start_session(client, view.expiry_seconds, self.now);
+        let place = (self.loops[thread].id(), view.key);
+        if view.connection.is_some() {
+            self.attached(thread, session, &view, false)?;
+        }
+        self.connected(session, &view);
+        self.seen.insert(place, (session, view));
+        Ok(())
+    }
+
+    fn attached(&mut self, thread: usize, session: SessionId, view: &SessionView, present: bool) -> Checked {
+        let key = view.connection.expect("the caller has looked");
+        let socket = self.loops[thread].socket_of(key);
+        let socket = socket.expect("a connection that speaks has its socket at the driver");
+        let client = self.ledger.sessions[session].client;
+        let epoch = self.epochs.entry(view.client_id.to_string()).or_default();
+        ensure(view.epoch.0 > *epoch, "one owner", || {
+            format!("{:?}: epoch {:?} took over from {epoch}", view.client_id, view.epoch)
+        })?;
+        *epoch = view.epoch.0;
+        let sure = !self.links.iter().enumerate().any(|(other, link)| {
+            other != socket
+                && link.client == client
+                && link.connect_arrived.is_some()
+                && link.attached.is_none()
+                && !link.detached
+        });
+        let link = &mut self.links[socket];
+        ensure(view.expiry_seconds == link.expiry, "session", || {
+            format!("expires after {} s instead of {} s", view.expiry_seconds, link.expiry)
+        })?;
+        if self.traced {
+            println!(
+                "{} {:?} s{thread} link {socket} of {} attached to session {session}, present {present}",
+                self.step, self.now, view.client_id
+            );
+        }
+        link.attached = Some(Attached { session, present, sure, step: self.step, at: self.now });
+        let clean = link.clean;
+        self.resumed_or_new(session, client, (present, clean, sure))?;
+        let session = &mut self.ledger.sessions[session];
+        session.link = Some(socket);
+        session.expiry = view.expiry_seconds;
+        if let Some(will) = session.delayed_will.take() {
+            let now = self.now;
+            let will = self.ledger.message(will);
+            will.fate = if matches!(will.fate, Fate::Due(at) if at > now) { Fate::Void } else { Fate::Open };
+        }
+        Ok(())
+    }
+
+    fn resumed_or_new(
+        &mut self,
+        session: SessionId,
+        client: usize,
+        (present, clean, sure): (bool, bool, bool),
+    ) -> Checked {
+        if present {
+            ensure(!clean || !sure, "session", || "a clean start has resumed a session".into())?;
+        } else if let Some(before) = self.clients[client].session.replace(session) {
+            let before = &mut self.ledger.sessions[before];
+            let over = before.offline_since + Duration::from_secs(u64::from(before.expiry));
+            let may_end = !before.alive || before.expiry == 0 || over <= self.now;
+            before.alive = false;
+            ensure(clean || !sure || may_end, "session", || {
+                format!("client {client}: its session was not resumed")
+            })?;
+        }
+        self.clients[client].session = Some(session);
+        Ok(())
+    }
+
+    /// The link that spoke for `session` does so no more.
+    fn detached(&mut self, session: SessionId, view: &SessionView) {
+        let record = &mut self.ledger.sessions[session];
+        record.connected_since = None;
+        record.offline_since = if view.connection.is_none() { view.offline_since } else { self.now };
+        let Some(socket) = record.link.take() else { return };
+        self.trace(|| format!("link {socket} detached from session {session}"));
+        self.links[socket].detached = true;
+        self.will_of(session, socket);
+    }
+
+    fn will_of(&mut self, session: SessionId, socket: SocketId) {
+        let link = &self.links[socket];
+        let Some((will, delay)) = link.will else { return };
+        let (step, now) = (self.step, self.now);
+        let record = &mut self.ledger.sessions[session];
+        let after = Duration::from_secs(u64::from(delay.min(record.expiry)));
+        let fate = match link.disconnect_arrived {
+            // It was handled as it came, or it lay unread behind a parked PUBLISH.
+            Some(arrived) if arrived == step => Fate::Void,
+            Some(_) => Fate::Open,
+            None => Fate::Due(now + after),
+        };
+        if matches!(fate, Fate::Due(_)) && !after.is_zero() {
+            record.delayed_will = Some(will);
+        }
+        let message = self.ledger.message(will);
+        (message.fate, message.sent, message.arrived) = (fate, step, Some(step));
+    }
+
+    fn ended(&mut self, session: SessionId) -> Checked {
+        let now = self.now;
+        self.trace(|| format!("session {session} ended"));
+        let record = &mut self.ledger.sessions[session];
+        if let Some(will) = record.delayed_will.take() {
+            let will = self.ledger.message(will);
+            if let Fate::Due(at) = will.fate {
+                will.fate = Fate::Due(at.min(now));
+            }
+        }
+        let record = &mut self.ledger.sessions[session];
+        let over = record.offline_since + Duration::from_secs(u64::from(record.expiry));
+        let rightly = !record.alive || record.expiry == 0 || over <= now;
+        record.alive = false;
+        ensure(rightly, "session", || {
+            format!("session {session} ended at {now:?}, not before {over:?} by right")
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! What a seed decides about a run: the size of the broker, its limits, and what clients do how often.
+
+use crate::base::limits::Limits;
+use crate::base::random::Random;
+use std::time::Duration;
+
+/// The kind of run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flavor {
+    /// A bit of everything.
+    Mixed,
+    /// Queues that never fill: nothing may be missing at all.
+    Roomy,
+    /// Client ids that change their connection all the time.
+    Takeover,
+    /// Many subscribers of few topics, tiny fan-out batches.
+    FanOut,
+    /// Retained topics and new subscriptions.
+    Retained,
+    /// Subscriptions that come and go, fingerprints that collide.
+    Interest,
+}
+
+impl Flavor {
+    /// All of them.
+    pub const ALL: [Flavor; 6] =
+        [Flavor::Mixed, Flavor::Roomy, Flavor::Takeover, Flavor::FanOut, Flavor::Retained, Flavor::Interest];
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// The kind.
+    pub flavor: Flavor,
+    /// Shards.
+    pub shards: usize,
+    /// Clients.
+    pub clients: usize,
+    /// Slots of a data lane.
+    pub lane_slots: usize,
+    /// Bits of a fingerprint.
+    pub fingerprint_bits: u32,
+    /// Whether the coordinator has its own thread.
+    pub coordinator_thread: bool,
+    /// Whether the log confirms late.
+    pub lagging: bool,
+    /// Bytes that a socket holds for a client that does not read.
+    pub window: usize,
+    /// The operator's limits.
+    pub limits: Limits,
+    /// Of 1,000 actions of a connected client, how many are of each kind.
+    pub weights: Weights,
+}
+
+/// Of 1,000 actions of a connected client; the rest is reading and acknowledging.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights {
+    /// PUBLISH.
+    pub publish: u64,
+    /// SUBSCRIBE.
+    pub subscribe: u64,
+    /// UNSUBSCRIBE.
+    pub unsubscribe: u64,
+    /// PINGREQ.
+    pub ping: u64,
+    /// The connection ends, in any way.
+    pub leave: u64,
+    /// The client connects again without closing.
+    pub again: u64,
+    /// It stops reading, or goes on.
+    pub stall: u64,
+}
+
+impl Profile {
+    /// What `seed` decides, for a run of this kind.
+    pub fn of(flavor: Flavor, random: &mut Random) -> Profile {
+        let shards = match flavor {
+            Flavor::Mixed => 1 + random.below(6) as usize,
+            _ => 2 + random.below(4) as usize,
+        };
+        let tiny = flavor != Flavor::Roomy && random.one_in(2);
+        let fan_out = flavor == Flavor::FanOut || random.one_in(3);
+        Profile {
+            flavor,
+            shards,
+            clients: 3 + random.below(if flavor == Flavor::FanOut { 12 } else { 7 }) as usize,
+            lane_slots: if random.one_in(2) { 2 + random.below(3) as usize } else { 64 },
+            fingerprint_bits: *random.pick(&[1, 3, 8, 8, 64]),
+            coordinator_thread: shards > 4 || random.one_in(3),
+            lagging: random.one_in(3),
+            window: *random.pick(&[128, 1_000, 20_000, 200_000]),
+            limits: limits(tiny, fan_out, random),
+            weights: weights(flavor),
+        }
+    }
+}
+
+fn limits(tiny: bool, fan_out: bool, random: &mut Random) -> Limits {
+    Limits {
+        connections_max: if random.one_in(8) { 6 } else { 1_000 },
+        receive_maximum: if tiny { 3 } else { 20 },
+        in_flight_max: if tiny { 3 } else { 64 },
+        queue_messages_max: if tiny { 5 } else { 100_000 },
+        queue_bytes_max: if tiny { 4_000 } else { 100_000_000 },
+        session_expiry_v3: Duration::from_secs(40),
+        fan_out_batch: if fan_out { 1 + random.below(3) as u32 } else { 100 },
+        ..Limits::default()
+    }
+}
+
+fn weights(flavor: Flavor) -> Weights {
+    let mixed =
+        Weights { publish: 220, subscribe: 70, unsubscribe: 20, ping: 10, leave: 12, again: 12, stall: 15 };
+    match flavor {
+        Flavor::Mixed => mixed,
+        Flavor::Roomy => Weights { publish: 300, ..mixed },
+        Flavor::Takeover => Weights { leave: 40, again: 80, subscribe: 50, ..mixed },
+        Flavor::FanOut => Weights { publish: 330, subscribe: 90, leave: 6, again: 4, ..mixed },
+        Flavor::Retained => Weights { publish: 260, subscribe: 120, unsubscribe: 60, leave: 10, ..mixed },
+        Flavor::Interest => Weights { publish: 200, subscribe: 150, unsubscribe: 100, ..mixed },
+    }
+}

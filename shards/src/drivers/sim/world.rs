@@ -1,0 +1,225 @@
+//! A run: the broker's threads, the network, the clients and what they were promised, advanced one step at a time.
+
+use super::client::{Client, Link};
+use super::coordinator_thread::CoordinatorLoop;
+use super::coverage::Coverage;
+use super::driver::{Alarm, Loop, Surroundings};
+use super::failure::{Checked, Failure, RunFailure};
+use super::ledger::{Ledger, SessionId};
+use super::network::Network;
+use super::profile::{Flavor, Profile};
+use crate::base::hash::HashKey;
+use crate::base::planted::Planted;
+use crate::base::random::Random;
+use crate::base::shard_set::ShardId;
+use crate::base::time::Time;
+use crate::coordinator::Coordinator;
+use crate::drivers::turn::{CoordinatorSeat, Seat};
+use crate::mesh::{Wake, mesh_with_slots};
+use crate::shard::{SessionKey, SessionView, Shard, ShardConfig};
+use crate::wire::Version;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Steps between two rests at which everything must come to quiet.
+const REST_EVERY: u64 = 400;
+
+/// See the module's documentation.
+pub struct World {
+    pub(super) seed: u64,
+    pub(super) step: u64,
+    pub(super) now: Time,
+    pub(super) random: Random,
+    pub(super) profile: Profile,
+    pub(super) key: HashKey,
+    pub(super) network: Network,
+    pub(super) loops: Vec<Loop>,
+    pub(super) coordinator: Option<CoordinatorLoop>,
+    pub(super) clients: Vec<Client>,
+    pub(super) links: Vec<Link>,
+    pub(super) ledger: Ledger,
+    /// The sessions that the broker had at the last look.
+    pub(super) seen: BTreeMap<(ShardId, SessionKey), (SessionId, SessionView)>,
+    /// The highest epoch that has spoken for each client id.
+    pub(super) epochs: BTreeMap<String, u64>,
+    pub(super) coverage: Coverage,
+    pub(super) calm: bool,
+    /// Tells what happens.
+    pub(super) traced: bool,
+}
+
+impl World {
+    /// The run that `seed` stands for, with `planted` in its engine.
+    pub fn new(seed: u64, flavor: Flavor, planted: Planted) -> World {
+        let mut random = Random::from_seed(seed);
+        let profile = Profile::of(flavor, &mut random);
+        World::with_profile(seed, random, profile, planted)
+    }
+
+    /// A run whose profile is given.
+    pub fn with_profile(seed: u64, mut random: Random, profile: Profile, planted: Planted) -> World {
+        let key = HashKey::from_seed(random.next_u64());
+        let (loops, coordinator) = broker(&profile, &key, planted, &mut random);
+        let clients = (0..profile.clients).map(|number| {
+            let version = *random.pick(&Version::ALL);
+            Client::new(format!("c{number}"), version, random.below(3) > 0)
+        });
+        let clients = clients.collect();
+        World {
+            seed,
+            step: 0,
+            now: Time::from_micros(1_000_000),
+            profile,
+            key,
+            network: Network::default(),
+            loops,
+            coordinator,
+            clients,
+            links: Vec::new(),
+            ledger: Ledger::default(),
+            seen: BTreeMap::new(),
+            epochs: BTreeMap::new(),
+            coverage: Coverage::default(),
+            calm: false,
+            traced: std::env::var_os("SIM_TRACE").is_some(),
+            random,
+        }
+    }
+
+    /// Runs `steps` random steps, then lets everything come home. What was reached, or which promise was broken.
+    ///
+    /// # Errors
+    /// The first promise that a checker saw broken.
+    pub fn run(mut self, steps: u64) -> Result<Coverage, RunFailure> {
+        let outcome = self.run_steps(steps).and_then(|()| self.come_home());
+        match outcome {
+            Ok(()) => {
+                self.read_counters();
+                Ok(self.coverage)
+            }
+            Err(failure) => Err(self.failed(failure)),
+        }
+    }
+
+    pub(super) fn failed(&self, failure: Failure) -> RunFailure {
+        RunFailure { seed: self.seed, step: self.step, failure }
+    }
+
+    fn run_steps(&mut self, steps: u64) -> Checked {
+        while self.step < steps {
+            self.random_step()?;
+            if self.random.one_in(REST_EVERY) {
+                self.rest()?;
+                if self.random.one_in(3) {
+                    self.idle(Duration::from_secs(10))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn random_step(&mut self) -> Checked {
+        self.step += 1;
+        self.pass_time();
+        if self.random.below(100) < 22 {
+            return self.client_acts();
+        }
+        let threads = self.loops.len() + usize::from(self.coordinator.is_some());
+        let thread = self.random.below(threads as u64) as usize;
+        self.step_thread(thread)
+    }
+
+    fn pass_time(&mut self) {
+        let micros = match self.random.below(2_000) {
+            0 => self.random.below(60_000_000),
+            1..=4 => self.random.below(3_000_000),
+            _ => self.random.below(2_000),
+        };
+        self.now += Duration::from_micros(micros);
+        if micros > 10_000_000 {
+            // Nothing has moved for longer than a stalled write may take.
+            self.links.iter_mut().for_each(|link| link.stalled = true);
+        }
+    }
+
+    /// One step of one thread of the broker, the coordinator's being the last; then all that must hold at every step.
+    pub(super) fn step_thread(&mut self, thread: usize) -> Checked {
+        let Some(shard) = self.loops.get_mut(thread) else {
+            let coordinator = self.coordinator.as_mut().expect("the scheduler counts it");
+            if coordinator.is_runnable() {
+                coordinator.step();
+            }
+            return Ok(());
+        };
+        if !shard.is_runnable(self.now, &self.network) {
+            return Ok(());
+        }
+        let log_before = shard.seat.shard.newest_lsn().0;
+        shard.step(&mut Surroundings {
+            now: self.now,
+            step: self.step,
+            network: &mut self.network,
+            random: &mut self.random,
+            calm: self.calm,
+        });
+        self.note_arrivals(log_before);
+        self.observe(thread)?;
+        self.check_tick(thread)
+    }
+
+    /// Every thread until none has anything to do. Whether one had.
+    pub(super) fn run_threads(&mut self) -> Result<bool, Failure> {
+        let mut any = false;
+        for thread in 0..self.loops.len() + usize::from(self.coordinator.is_some()) {
+            let runnable = match self.loops.get(thread) {
+                Some(shard) => shard.is_runnable(self.now, &self.network),
+                None => self.coordinator.as_ref().is_some_and(CoordinatorLoop::is_runnable),
+            };
+            if runnable {
+                any = true;
+                self.step += 1;
+                self.step_thread(thread)?;
+            }
+        }
+        Ok(any)
+    }
+}
+
+fn broker(
+    profile: &Profile,
+    key: &HashKey,
+    planted: Planted,
+    random: &mut Random,
+) -> (Vec<Loop>, Option<CoordinatorLoop>) {
+    let shards = profile.shards;
+    let alarms: Vec<Arc<Alarm>> = (0..shards).map(|_| Arc::default()).collect();
+    let own_alarm = Arc::<Alarm>::default();
+    let coordinators = if profile.coordinator_thread { &own_alarm } else { &alarms[0] };
+    let wakes = alarms.iter().map(|alarm| alarm.clone() as Arc<dyn Wake>).collect();
+    let lanes = mesh_with_slots(wakes, coordinators.clone(), profile.lane_slots, planted);
+    let core = Coordinator::new(shards, profile.limits.connections_max, key.clone(), planted);
+    let seat = CoordinatorSeat::new(core, lanes.coordinator);
+    let (mut inline, mut thread) = (None, None);
+    if profile.coordinator_thread {
+        thread = Some(CoordinatorLoop::new(seat, own_alarm.clone()));
+    } else {
+        inline = Some(seat);
+    }
+    let loops = lanes.ports.into_iter().zip(&alarms).enumerate().map(|(number, (port, alarm))| {
+        let shard = Shard::new(ShardConfig {
+            id: ShardId::new(number),
+            shards,
+            limits: profile.limits.clone(),
+            key: key.clone(),
+            seed: random.next_u64(),
+            fingerprint_bits: profile.fingerprint_bits,
+            listener_versions: Vec::new(),
+            connection_warm_up: 0,
+            planted,
+        });
+        let seat = Seat::new(shard, port, inline.take(), Arc::default());
+        Loop::new(seat, alarm.clone(), profile.lagging)
+    });
+    (loops.collect(), thread)
+}
