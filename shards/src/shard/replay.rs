@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::deliver::CopyHead;
-use super::retained::{ReplayKey, read_page};
+use super::retained::ReplayKey;
 use super::session::SessionKey;
 use crate::base::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::base::shard_set::ShardId;
@@ -18,7 +18,7 @@ impl Shard {
         let Some(replay) = self.retained.replays.get_mut(key) else { return };
         replay.ready = false;
         if replay.page.is_empty() {
-            return self.next_page(now, key);
+            return self.next_page(key);
         }
         while let Some(message) = self.take_retained(key) {
             self.deliver_retained(now, key, &message);
@@ -63,7 +63,7 @@ impl Shard {
         self.deliver_copy(now, &mut Incoming::owned(message), session, &copy);
     }
 
-    fn next_page(&mut self, now: Time, key: ReplayKey) {
+    fn next_page(&mut self, key: ReplayKey) {
         let retained = &mut self.retained;
         let Some(replay) = retained.replays.get_mut(key) else { return };
         if replay.partition == retained.shards {
@@ -73,11 +73,6 @@ impl Shard {
                 session.replays.retain(|replay| *replay != key);
             }
             return;
-        }
-        if replay.partition == retained.id.index() {
-            let (messages, resume) = read_page(&retained.store, now, &replay.filter, replay.after.as_deref());
-            replay.take_page(messages, resume);
-            return retained.wake(key);
         }
         let partition = replay.partition;
         if retained.credits[partition] == 0 {
@@ -92,7 +87,12 @@ impl Shard {
             after: replay.after.clone(),
             positions: retained.positions_for(replay),
         };
-        self.peers[ShardId::new(partition)].control.push_back(Control::RetainedQuery(Box::new(query)));
+        let partition = ShardId::new(partition);
+        if partition == self.id {
+            // The own partition has to wait for the lanes like any other.
+            return self.retained.asked(partition, query);
+        }
+        self.peers[partition].control.push_back(Control::RetainedQuery(Box::new(query)));
     }
 
     /// The filter is unsubscribed, or subscribed anew: what is left of its replay is void.

@@ -52,7 +52,7 @@ pub struct Replay {
 
 /// The state behind both sides.
 pub(super) struct Retained {
-    pub(super) id: ShardId,
+    id: ShardId,
     pub(super) shards: usize,
     pub(super) key: HashKey,
     pub(super) store: RetainedStore,
@@ -60,7 +60,7 @@ pub(super) struct Retained {
     ready: VecDeque<ReplayKey>,
     /// By source shard and partition: what a query must wait for.
     positions: Box<[Box<[u64]>]>,
-    /// Queries of other shards without answer.
+    /// Queries without answer, the own ones among them.
     queries: VecDeque<(ShardId, RetainedQuery)>,
     /// Something happened that may make a query answerable.
     stirred: bool,
@@ -224,7 +224,7 @@ impl Retained {
 }
 
 impl Replay {
-    pub(super) fn take_page(&mut self, messages: Vec<Message>, resume: Option<Box<str>>) {
+    fn take_page(&mut self, messages: Vec<Message>, resume: Option<Box<str>>) {
         self.page = messages.into();
         self.partition += usize::from(resume.is_none());
         self.after = resume;
@@ -232,7 +232,7 @@ impl Replay {
 }
 
 /// One page of `store`: unexpired matches of `filter` behind `after`, and where to go on.
-pub(super) fn read_page(
+fn read_page(
     store: &RetainedStore,
     now: Time,
     filter: &str,
@@ -281,7 +281,11 @@ impl Shard {
             let (messages, resume) =
                 read_page(&self.retained.store, now, &query.filter, query.after.as_deref());
             let matches = RetainedMatches { query: query.query, messages, resume };
-            self.peers[from].control.push_back(Control::RetainedMatches(Box::new(matches)));
+            if from == self.id {
+                self.retained.answered(from, matches);
+            } else {
+                self.peers[from].control.push_back(Control::RetainedMatches(Box::new(matches)));
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Retained messages (MQTT 5 section 3.3.1.3, and 3.8.3.1 for when they are sent).
 
 use crate::verbs::*;
-use crate::world::{Client, World};
-use shardmq_shards::base::limits::RETAINED_QUERY_CREDITS;
+use crate::world::{Client, Settings, World};
+use shardmq_shards::base::limits::{Limits, RETAINED_QUERY_CREDITS};
 use shardmq_shards::wire::{Publish, PublishProperties, RetainHandling, SubscriptionOptions};
+use std::time::Duration;
 
 fn handling(retain_handling: RetainHandling) -> SubscriptionOptions {
     SubscriptionOptions { retain_handling, ..SubscriptionOptions::with_qos(Q1) }
@@ -297,4 +298,33 @@ fn the_store_has_a_limit() {
     let sub = w.join(0, V5, "sub");
     assert_eq!(kept(&mut w, sub, "#"), [r#"a "y" retain"#, r#"b "x" retain"#]);
     assert_eq!(w.count("retained_refused"), 1);
+}
+
+#[test]
+fn the_own_partition_too_has_consumed_what_was_sent_before_the_interest_was_applied() {
+    let limits = Limits { keep_alive_max: Duration::ZERO, ..Limits::default() };
+    let mut w = World::with(Settings { shards: 2, limits, lane_slots: 1_024, ..Settings::default() });
+    let (sub, bob) = (w.join(0, V5, "sub"), w.join(1, V5, "bob"));
+    w.read_bytes_max = usize::MAX;
+    for payload in ["old", "new"] {
+        w.places[0].frozen = payload == "new";
+        for number in 0..1_800 {
+            w.publish(bob, retained(message(&format!("t/{number}"), payload)));
+        }
+        w.run();
+    }
+    // Shard 0 keeps half of the topics and has the updates of them on its lane, more than it takes off in a few turns.
+    w.places[0].frozen = false;
+    w.subscribe_all(sub, &[("t/+", Q0)]);
+    for shard in [0, 1, 0, 1] {
+        w.turn(shard);
+    }
+    let mut last = std::collections::BTreeMap::new();
+    for line in w.read(sub).iter().filter(|line| line.starts_with("t/")) {
+        let (topic, payload) = line.split_once(' ').expect("topic and payload");
+        last.insert(topic.to_string(), payload.to_string());
+    }
+    assert_eq!(last.len(), 1_800);
+    let old = last.values().filter(|payload| payload.contains("old")).count();
+    assert_eq!(old, 0, "topics whose update reached the subscriber neither retained nor live");
 }
