@@ -66,7 +66,7 @@ impl Shard {
     fn next_page(&mut self, key: ReplayKey) {
         let retained = &mut self.retained;
         let Some(replay) = retained.replays.get_mut(key) else { return };
-        if replay.partition == retained.shards {
+        if replay.partition == replay.partitions_end {
             let session = replay.session;
             retained.replays.remove(key);
             if let Some(session) = self.sessions.get_mut(session) {

@@ -35,6 +35,8 @@ pub struct Replay {
     pub(super) identifier: Option<NonZeroU32>,
     /// The partition being read.
     pub(super) partition: usize,
+    /// The one behind the last: all are read, but only one can have the topic of a filter without wildcards.
+    pub(super) partitions_end: usize,
     pub(super) after: Option<Box<str>>,
     pub(super) page: VecDeque<Message>,
     /// A page is on its way.
@@ -53,7 +55,7 @@ pub struct Replay {
 /// The state behind both sides.
 pub(super) struct Retained {
     id: ShardId,
-    pub(super) shards: usize,
+    shards: usize,
     pub(super) key: HashKey,
     pub(super) store: RetainedStore,
     pub(super) replays: Slab<Replay>,
@@ -95,16 +97,18 @@ impl Retained {
     pub(super) fn begin(
         &mut self,
         session: SessionKey,
-        filter: &str,
+        filter: TopicFilter<'_>,
         options: SubscriptionOptions,
         identifier: Option<NonZeroU32>,
     ) -> ReplayKey {
+        let exact = (!filter.is_wildcard()).then(|| self.partition(filter.as_str()).index());
         self.replays.insert(Replay {
             session,
-            filter: filter.into(),
+            filter: filter.as_str().into(),
             options,
             identifier,
-            partition: 0,
+            partition: exact.unwrap_or(0),
+            partitions_end: exact.map_or(self.shards, |partition| partition + 1),
             after: None,
             page: VecDeque::new(),
             asked: false,

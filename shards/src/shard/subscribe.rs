@@ -81,7 +81,7 @@ impl Shard {
         };
         let replay = wants_retained.then(|| {
             self.end_replays_of(key, filter.as_str());
-            let replay = self.retained.begin(key, filter.as_str(), entry.options, identifier);
+            let replay = self.retained.begin(key, filter, entry.options, identifier);
             self.sessions.get_mut(key).expect("still there").replays.push(replay);
             replay
         });
