@@ -34,6 +34,8 @@ impl Shard {
         let (version, Some(session)) = (connection.version, connection.session) else { return Ok(()) };
         let identifier = subscribe.subscription_id.and_then(NonZeroU32::new);
         let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
+        // Also what a refusal in the middle leaves behind is to be announced.
+        self.interest_changed();
         let mut replays = SmallVec::new();
         let mut ticket = Ticket::ZERO;
         for filter in subscribe.filters.iter() {
@@ -42,7 +44,6 @@ impl Shard {
             ticket = ticket.max(granted.ticket);
             replays.extend(granted.replay);
         }
-        self.interest_changed();
         let mut encoded = Vec::new();
         let suback =
             Suback { packet_id: subscribe.packet_id, properties: AckProperties::default(), codes: &codes };
@@ -108,6 +109,7 @@ impl Shard {
         let connection = self.connections.get(key).expect("the caller has looked");
         let (version, Some(session_key)) = (connection.version, connection.session) else { return Ok(()) };
         let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
+        self.interest_changed();
         for text in unsubscribe.filters.iter() {
             let session = self.sessions.get_mut(session_key).expect("a connected client has its session");
             let code = match TopicFilter::new(text) {
@@ -121,7 +123,6 @@ impl Shard {
             };
             codes.push(code as u8);
         }
-        self.interest_changed();
         let mut encoded = Vec::new();
         let unsuback = Unsuback {
             packet_id: unsubscribe.packet_id,
