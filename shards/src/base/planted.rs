@@ -44,6 +44,30 @@ pub enum Bug {
     IdleTimerSpins,
 }
 
+impl Bug {
+    /// All of them, for the test that each is caught.
+    pub const ALL: [Bug; 18] = [
+        Bug::SubackWithoutInterest,
+        Bug::SubackIgnoresForeignTransition,
+        Bug::FingerprintNotCounted,
+        Bug::StaleClaimAccepted,
+        Bug::StaleReleaseObeyed,
+        Bug::TakeoverKeepsOld,
+        Bug::SleepWithoutRecheck,
+        Bug::ParkedNeverResumed,
+        Bug::DuplicateNotRecognised,
+        Bug::ResumeForgetsInFlight,
+        Bug::CursorOvertaken,
+        Bug::ParkedInputReordered,
+        Bug::DropNotCounted,
+        Bug::QueueUnbounded,
+        Bug::AckBeforeCommit,
+        Bug::RetainedQueryTooEarly,
+        Bug::WillForgotten,
+        Bug::IdleTimerSpins,
+    ];
+}
+
 /// The planted bug of this run, if any.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Planted {

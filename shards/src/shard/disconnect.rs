@@ -103,10 +103,12 @@ impl Shard {
 
     /// The session of `key` goes to a newer connection.
     pub(super) fn take_over(&mut self, now: Time, key: ConnectionKey) {
-        if self.planted.is(Bug::TakeoverKeepsOld) {
-            return;
-        }
         let Some(connection) = self.connections.get(key) else { return };
+        if self.planted.is(Bug::TakeoverKeepsOld) {
+            self.offline_sessions += 1;
+            let session = connection.session.and_then(|session| self.sessions.get_mut(session));
+            return session.into_iter().for_each(|session| session.connection = None);
+        }
         let (peer, session) = (connection.peer, connection.session);
         let client_id =
             session.and_then(|session| self.sessions.get(session)).map(|session| session.client_id.clone());

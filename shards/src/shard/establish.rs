@@ -108,7 +108,9 @@ impl Shard {
         session.connection = Some(key);
         session.epoch = epoch;
         session.expiry_seconds = expiry_seconds;
-        session.outbound.resume(window);
+        if !self.planted.is(Bug::ResumeForgetsInFlight) {
+            session.outbound.resume(window);
+        }
         let old_will = session.will.take();
         session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
         if let Some(timer) = session.timer.take() {

@@ -90,8 +90,10 @@ impl Shard {
     /// Whether a message of `topic` would have to go through a cursor.
     pub(super) fn needs_cursor(&self, topic: &str, routes: &Routes<SessionKey>) -> bool {
         let open = self.fan_out.is_open() && self.fan_out.cursors.contains_key(topic);
-        open && !self.planted.is(Bug::CursorOvertaken)
-            || routes.receivers().len() > self.limits.fan_out_batch as usize
+        if open && self.planted.is(Bug::CursorOvertaken) {
+            return false;
+        }
+        open || routes.receivers().len() > self.limits.fan_out_batch as usize
     }
 
     /// Delivers to this shard's receivers, or opens a cursor. Whether a durable session is to keep the message.

@@ -46,7 +46,8 @@ impl Shard {
     /// Does `afterwards` once the interest up to `ticket` is applied everywhere; never before what waited earlier.
     pub(super) fn after_interest(&mut self, now: Time, ticket: Ticket, afterwards: Afterwards) {
         let settled = ticket <= self.topics.settled_ticket() || self.planted.is(Bug::SubackWithoutInterest);
-        if settled && self.interest.waiting.is_empty() {
+        let alone = self.interest.waiting.is_empty() || self.planted.is(Bug::SubackIgnoresForeignTransition);
+        if settled && alone {
             return self.go_on(now, afterwards);
         }
         self.interest.dirty = true;

@@ -148,6 +148,8 @@ impl Shard {
         let mut connections = Slab::new();
         connections.reserve(config.connection_warm_up);
         let store = RetainedStore::new(limits.retained_messages_max.div_ceil(shards));
+        let mut topics = TopicIndex::new(id, shards, key.clone(), config.fingerprint_bits);
+        topics.plant(config.planted);
         Shard {
             id,
             planted: config.planted,
@@ -158,7 +160,7 @@ impl Shard {
             sessions: Slab::new(),
             offline_sessions: 0,
             identities: Identities::new(key.clone()),
-            topics: TopicIndex::new(id, shards, key.clone(), config.fingerprint_bits),
+            topics,
             retained: Retained::new(id, shards, key, store),
             wheel: Wheel::new(),
             gate: Gate::default(),

@@ -17,6 +17,7 @@ use super::subscribers::Subscriber;
 use super::tree::{FilterId, SubscriptionTree};
 use crate::base::hash::HashKey;
 use crate::base::limits::MATCH_SCRATCH_MAX;
+use crate::base::planted::Planted;
 use crate::base::shard_set::ShardId;
 use crate::wire::SubscriptionOptions;
 
@@ -66,6 +67,11 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
             matching: Vec::new(),
             nowhere: Arc::new(Routes::merge(&mut [], none, none)),
         }
+    }
+
+    /// Plants a bug (see [`Planted`]).
+    pub fn plant(&mut self, planted: Planted) {
+        self.announcements.planted = planted;
     }
 
     /// Adds or replaces the subscription of `filter` by session `key`, whose own list is `held`. `durable`: the session outlives its connection and

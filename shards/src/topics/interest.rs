@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::levels::fold;
 use super::shape::{Shape, ShapeSlot, Shapes};
 use crate::base::parted::Parted;
+use crate::base::planted::{Bug, Planted};
 
 /// Numbers the interest transitions of one shard; whoever waits for a transition waits for its ticket.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -119,6 +120,7 @@ pub(super) struct Announcements {
     last: Ticket,
     last_sent: Ticket,
     settled: Ticket,
+    pub(super) planted: Planted,
 }
 
 /// What one subscription adds to or takes from a fingerprint.
@@ -138,6 +140,7 @@ impl Announcements {
             last: Ticket::ZERO,
             last_sent: Ticket::ZERO,
             settled: Ticket::ZERO,
+            planted: Planted::default(),
         }
     }
 
@@ -163,6 +166,15 @@ impl Announcements {
             }
         };
         let before = count.bits();
+        let mut change = change;
+        if self.planted.is(Bug::FingerprintNotCounted) {
+            // Present or not: the second subscription adds nothing, the first that goes takes all.
+            let flag = |by: i32, count: u32| by.clamp(-(count.min(1) as i32), 1 - count.min(1) as i32);
+            change = CountChange {
+                any: flag(change.any, count.any),
+                durable: flag(change.durable, count.durable),
+            };
+        }
         let added =
             |count: u32, by| count.checked_add_signed(by).expect("a subscription is counted out once");
         count.any = added(count.any, change.any);

@@ -78,6 +78,8 @@ pub struct Loop {
     pub(super) records: BTreeMap<ConnectionKey, Record>,
     /// Whether the log confirms late.
     lagging: bool,
+    /// Whether most lanes are not looked at in a turn, or most are.
+    late_lanes: bool,
     committed: Lsn,
     /// How far the log had confirmed from which step on.
     commits: Vec<(u64, Lsn)>,
@@ -94,8 +96,8 @@ pub struct Loop {
 }
 
 impl Loop {
-    /// The thread of `seat`, which `alarm` wakes.
-    pub fn new(seat: Seat, alarm: Arc<Alarm>, lagging: bool) -> Loop {
+    /// The thread of `seat`, which `alarm` wakes, with a late log and late lanes or not.
+    pub fn new(seat: Seat, alarm: Arc<Alarm>, (lagging, late_lanes): (bool, bool)) -> Loop {
         Loop {
             seat,
             alarm,
@@ -104,6 +106,7 @@ impl Loop {
             nothing_to_do: false,
             records: BTreeMap::new(),
             lagging,
+            late_lanes,
             committed: Lsn::NONE,
             commits: Vec::new(),
             deadline_wakes: 0,
@@ -165,8 +168,9 @@ impl Loop {
             }
             Stage::In => {
                 let all = ShardSet::first(self.seat.port.shards());
-                let bits =
-                    if around.calm { u64::MAX } else { around.random.next_u64() | around.random.next_u64() };
+                let (one, other) = (around.random.next_u64(), around.random.next_u64());
+                let bits = if self.late_lanes { one & other } else { one | other };
+                let bits = if around.calm { u64::MAX } else { bits };
                 self.seat.exchange_in_from(around.now, ShardSet::from_bits(bits & all.to_bits()));
                 Stage::Work
             }

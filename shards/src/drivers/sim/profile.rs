@@ -44,6 +44,10 @@ pub struct Profile {
     pub coordinator_thread: bool,
     /// Whether the log confirms late.
     pub lagging: bool,
+    /// Whether a turn looks at few lanes only.
+    pub late_lanes: bool,
+    /// Steps between two rests, on average.
+    pub rest_every: u64,
     /// Bytes that a socket holds for a client that does not read.
     pub window: usize,
     /// The operator's limits.
@@ -76,9 +80,14 @@ impl Profile {
     pub fn of(flavor: Flavor, random: &mut Random) -> Profile {
         let shards = match flavor {
             Flavor::Mixed => 1 + random.below(6) as usize,
+            Flavor::Retained => 3 + random.below(3) as usize,
             _ => 2 + random.below(4) as usize,
         };
-        let tiny = flavor != Flavor::Roomy && random.one_in(2);
+        let tiny = match flavor {
+            Flavor::Roomy => false,
+            Flavor::Retained => random.one_in(5),
+            _ => random.one_in(2),
+        };
         let fan_out = flavor == Flavor::FanOut || random.one_in(3);
         Profile {
             flavor,
@@ -88,6 +97,8 @@ impl Profile {
             fingerprint_bits: *random.pick(&[1, 3, 8, 8, 64]),
             coordinator_thread: shards > 4 || random.one_in(3),
             lagging: random.one_in(3),
+            late_lanes: flavor == Flavor::Retained || random.one_in(2),
+            rest_every: if flavor == Flavor::Retained { 150 } else { 400 },
             window: *random.pick(&[128, 1_000, 20_000, 200_000]),
             limits: limits(tiny, fan_out, random),
             weights: weights(flavor),
@@ -116,7 +127,7 @@ fn weights(flavor: Flavor) -> Weights {
         Flavor::Roomy => Weights { publish: 300, ..mixed },
         Flavor::Takeover => Weights { leave: 40, again: 80, subscribe: 50, ..mixed },
         Flavor::FanOut => Weights { publish: 330, subscribe: 90, leave: 6, again: 4, ..mixed },
-        Flavor::Retained => Weights { publish: 260, subscribe: 120, unsubscribe: 60, leave: 10, ..mixed },
+        Flavor::Retained => Weights { publish: 150, subscribe: 200, unsubscribe: 120, leave: 10, ..mixed },
         Flavor::Interest => Weights { publish: 200, subscribe: 150, unsubscribe: 100, ..mixed },
     }
 }

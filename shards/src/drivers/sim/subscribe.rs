@@ -30,6 +30,9 @@ impl World {
                 retain_as_published,
                 retain_handling: if v5 { *self.random.pick(&handling) } else { RetainHandling::Send },
             };
+            // Nearly always as plain as can be, where it is about who ends with what.
+            let plain = self.profile.flavor == Flavor::Retained && self.random.below(8) > 0;
+            let options = if plain { SubscriptionOptions::with_qos(QoS::AtLeastOnce) } else { options };
             entries.push((filter, options));
         }
         self.subscribe(socket, &entries);

@@ -22,9 +22,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Steps between two rests at which everything must come to quiet.
-const REST_EVERY: u64 = 400;
-
 /// See the module's documentation.
 pub struct World {
     pub(super) seed: u64,
@@ -109,7 +106,7 @@ impl World {
     fn run_steps(&mut self, steps: u64) -> Checked {
         while self.step < steps {
             self.random_step()?;
-            if self.random.one_in(REST_EVERY) {
+            if self.random.one_in(self.profile.rest_every) {
                 self.rest()?;
                 if self.random.one_in(3) {
                     self.idle(Duration::from_secs(10))?;
@@ -219,7 +216,7 @@ fn broker(
             planted,
         });
         let seat = Seat::new(shard, port, inline.take(), Arc::default());
-        Loop::new(seat, alarm.clone(), profile.lagging)
+        Loop::new(seat, alarm.clone(), (profile.lagging, profile.late_lanes))
     });
     (loops.collect(), thread)
 }

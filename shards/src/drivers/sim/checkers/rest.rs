@@ -65,7 +65,7 @@ impl World {
             let shard = self.loops.iter().flat_map(|shard| shard.seat.shard.sessions());
             let fresh = shard.into_iter().find(|fresh| fresh.client_id == view.client_id);
             let waiting = fresh.map_or(0, |fresh| fresh.queued + fresh.in_flight);
-            ensure(!collects || waiting == 0, "wedge", || {
+            ensure(!collects || waiting == 0, "in flight", || {
                 format!("{:?} has taken everything, but {waiting} messages wait for it", view.client_id)
             })?;
         }
@@ -122,13 +122,17 @@ impl World {
                 self.coverage.promised += 1;
                 if !session.received.contains_key(&(id as u32)) {
                     missing += 1;
-                    first.get_or_insert_with(|| format!("session {number} misses message {id}: {message:?}"));
+                    let checker = if message.fate == Fate::Sent { "suback" } else { "will" };
+                    first.get_or_insert_with(|| {
+                        (checker, format!("session {number} misses message {id}: {message:?}"))
+                    });
                 }
             }
         }
         self.cover_wills();
-        ensure(missing <= dropped, "suback", || {
-            format!("{missing} messages are missing, {dropped} were dropped; {}", first.unwrap_or_default())
+        let (checker, first) = first.unwrap_or_default();
+        ensure(missing <= dropped, checker, || {
+            format!("{missing} messages are missing, {dropped} were dropped; {first}")
         })
     }
 
@@ -172,10 +176,11 @@ impl World {
                     .any(|subscription| keeps_up(subscription, session, message, *topic, write.sent));
                 // Copies of QoS 0 and of the others are not in order among each other.
                 let matching = || session.subscriptions.iter().filter(|other| other.matches(*topic));
-                let mixed = matching().any(|other| other.qos == QoS::AtMostOnce)
+                let mixed = message.qos > QoS::AtMostOnce
+                    && matching().any(|other| other.qos == QoS::AtMostOnce)
                     && matching().any(|other| other.qos > QoS::AtMostOnce);
                 let own = message.client == session.client && matching().any(|other| other.no_local);
-                if !wanted || mixed || own || matching().any(|other| other.dropped.is_some()) {
+                if !wanted || mixed || own {
                     continue;
                 }
                 self.coverage.reach("a retained message is delivered to a new subscription");

@@ -1,0 +1,66 @@
+//! Every checker is seen to fail: each planted bug is caught, by the checker that is there for it.
+//!
+//! The same list stands in ARCHITECTURE.md.
+
+#![cfg(debug_assertions)] // release builds have no planted bugs
+
+use shardmq_shards::base::planted::Bug;
+use shardmq_shards::drivers::sim::{Flavor, run};
+
+/// Seeds within which the bug must show.
+const SEEDS: u64 = 200;
+/// Steps of each run.
+const STEPS: u64 = 2_000;
+
+/// Runs seeds of `flavor` with `bug` in the engine until `checker` sees it. Others may see it too: many bugs break several promises.
+fn caught_by(checker: &str, bug: Bug, flavor: Flavor) {
+    let mut others = std::collections::BTreeMap::new();
+    for seed in 0..SEEDS {
+        match run(seed, Some(flavor), STEPS, Some(bug)) {
+            Err(failure) if failure.failure.checker == checker => {
+                println!("{bug:?}: {failure}");
+                return;
+            }
+            Err(failure) => *others.entry(failure.failure.checker).or_insert(0) += 1,
+            Ok(_) => {}
+        }
+    }
+    panic!("{bug:?} was not seen by `{checker}` in {SEEDS} seeds, but by {others:?}");
+}
+
+macro_rules! planted {
+    ($($name:ident: $bug:ident in $flavor:ident is caught by $checker:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            caught_by($checker, Bug::$bug, Flavor::$flavor);
+        })*
+
+        #[test]
+        fn every_planted_bug_is_tried() {
+            let tried = [$(Bug::$bug),*];
+            let forgotten: Vec<_> = Bug::ALL.iter().filter(|bug| !tried.contains(bug)).collect();
+            assert!(forgotten.is_empty(), "{forgotten:?}");
+        }
+    };
+}
+
+planted! {
+    a_suback_that_does_not_wait: SubackWithoutInterest in Interest is caught by "suback";
+    a_suback_that_ignores_foreign_transitions: SubackIgnoresForeignTransition in Interest is caught by "suback";
+    a_fingerprint_that_is_not_counted: FingerprintNotCounted in Interest is caught by "suback";
+    a_stale_claim_that_is_accepted: StaleClaimAccepted in Takeover is caught by "one owner";
+    a_stale_release_that_is_obeyed: StaleReleaseObeyed in Takeover is caught by "one owner";
+    a_takeover_that_keeps_the_old: TakeoverKeepsOld in Takeover is caught by "one owner";
+    a_sleeper_that_does_not_look_again: SleepWithoutRecheck in Mixed is caught by "wedge";
+    a_parked_publisher_that_is_forgotten: ParkedNeverResumed in Roomy is caught by "wedge";
+    a_repeated_publish_that_is_not_recognised: DuplicateNotRecognised in Takeover is caught by "exactly once";
+    a_resume_that_forgets: ResumeForgetsInFlight in Takeover is caught by "in flight";
+    a_cursor_that_is_overtaken: CursorOvertaken in FanOut is caught by "order";
+    input_that_overtakes_while_parked: ParkedInputReordered in Roomy is caught by "protocol";
+    a_drop_that_is_not_counted: DropNotCounted in Mixed is caught by "accounting";
+    a_queue_without_bound: QueueUnbounded in Mixed is caught by "bounds";
+    an_acknowledgement_before_the_log: AckBeforeCommit in Retained is caught by "acknowledged is kept";
+    a_retained_query_that_is_too_early: RetainedQueryTooEarly in Retained is caught by "retained";
+    a_will_that_is_forgotten: WillForgotten in Mixed is caught by "will";
+    a_timer_that_spins: IdleTimerSpins in Mixed is caught by "idle";
+}
