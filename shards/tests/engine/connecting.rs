@@ -316,6 +316,27 @@ fn a_client_that_is_gone_before_its_connack_leaves_nothing_behind() {
 }
 
 #[test]
+fn new_durable_sessions_go_to_the_emptiest_shard_when_one_has_too_many() {
+    let mut w = World::new(2);
+    let clients: Vec<Client> =
+        (0..200).map(|number| w.connect(0, durable(V5, &format!("c{number}")))).collect();
+    let sessions = |shard| w.shard(shard).sizes().sessions;
+    assert!(sessions(0) <= sessions(1) + sessions(1) / 10 + 65, "{} and {}", sessions(0), sessions(1));
+    assert!(sessions(1) > 50);
+    for client in clients {
+        w.ping(client);
+    }
+    for number in 0..200 {
+        w.join(0, V5, &format!("clean{number}"));
+    }
+    assert_eq!(
+        w.shard(0).sizes().connections,
+        w.shard(0).sizes().sessions,
+        "clean sessions stay where they come"
+    );
+}
+
+#[test]
 fn half_open_sockets_stay_in_the_backlog_above_the_limit() {
     let limits = Limits { connect_deadline: Duration::from_secs(10), ..Limits::default() };
     let mut w = World::with(Settings { limits, ..Settings::default() });

@@ -201,6 +201,28 @@ fn a_large_fan_out_goes_in_slices_and_keeps_order() {
 }
 
 #[test]
+fn a_message_does_not_overtake_an_open_fan_out_that_its_own_would_not_need() {
+    let mut w = World::limited(|limits| limits.fan_out_batch = 10);
+    let subscribers: Vec<Client> = (0..60)
+        .map(|number| {
+            let client = w.join(0, V5, &format!("s{number}"));
+            w.subscribe(client, "a", Q0);
+            client
+        })
+        .collect();
+    let bob = w.join(0, V5, "bob");
+    w.publish(bob, message("a", "1"));
+    w.turn_once();
+    for client in &subscribers[..57] {
+        w.unsubscribe(*client, &["a"]);
+    }
+    w.publish(bob, message("a", "2"));
+    for client in &subscribers[57..] {
+        assert_eq!(payloads(&w.read(*client)), [1, 2]);
+    }
+}
+
+#[test]
 fn receivers_that_come_and_go_during_a_fan_out_are_accounted_for() {
     let mut w = World::limited(|limits| limits.fan_out_batch = 5);
     let mut subscribers: Vec<Client> = Vec::new();

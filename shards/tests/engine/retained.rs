@@ -300,31 +300,46 @@ fn the_store_has_a_limit() {
     assert_eq!(w.count("retained_refused"), 1);
 }
 
-#[test]
-fn the_own_partition_too_has_consumed_what_was_sent_before_the_interest_was_applied() {
+/// More retained updates than shards take off their lanes in a few turns, then a subscription on shard 0.
+fn subscribe_behind_updates(shards: usize) {
     let limits = Limits { keep_alive_max: Duration::ZERO, ..Limits::default() };
-    let mut w = World::with(Settings { shards: 2, limits, lane_slots: 1_024, ..Settings::default() });
-    let (sub, bob) = (w.join(0, V5, "sub"), w.join(1, V5, "bob"));
+    let mut w = World::with(Settings { shards, limits, lane_slots: 1_024, ..Settings::default() });
+    let (sub, bob) = (w.join(0, V5, "sub"), w.join(shards - 1, V5, "bob"));
     w.read_bytes_max = usize::MAX;
+    let topics = 1_300 * shards;
     for payload in ["old", "new"] {
-        w.places[0].frozen = payload == "new";
-        for number in 0..1_800 {
+        for late in 0..shards - 1 {
+            w.places[late].frozen = payload == "new";
+        }
+        for number in 0..topics {
             w.publish(bob, retained(message(&format!("t/{number}"), payload)));
         }
         w.run();
     }
-    // Shard 0 keeps half of the topics and has the updates of them on its lane, more than it takes off in a few turns.
-    w.places[0].frozen = false;
+    for late in 0..shards - 1 {
+        w.places[late].frozen = false;
+    }
     w.subscribe_all(sub, &[("t/+", Q0)]);
-    for shard in [0, 1, 0, 1] {
-        w.turn(shard);
+    for _ in 0..3 {
+        w.turn_once();
     }
     let mut last = std::collections::BTreeMap::new();
     for line in w.read(sub).iter().filter(|line| line.starts_with("t/")) {
         let (topic, payload) = line.split_once(' ').expect("topic and payload");
         last.insert(topic.to_string(), payload.to_string());
     }
-    assert_eq!(last.len(), 1_800);
+    assert_eq!(last.len(), topics);
     let old = last.values().filter(|payload| payload.contains("old")).count();
     assert_eq!(old, 0, "topics whose update reached the subscriber neither retained nor live");
+    assert!(w.count("retained_waits") > 0, "a partition was asked that was behind");
+}
+
+#[test]
+fn a_partition_answers_once_it_has_consumed_what_was_sent_before_the_interest_was_applied() {
+    subscribe_behind_updates(3);
+}
+
+#[test]
+fn the_own_partition_waits_for_its_lanes_too() {
+    subscribe_behind_updates(2);
 }
