@@ -68,6 +68,8 @@ pub struct Handoff {
     pub peer: SocketAddr,
     /// The claim's number.
     pub epoch: Epoch,
+    /// The client id that the accepting shard chose, when CONNECT has none.
+    pub assigned_client_id: Option<Box<str>>,
     /// The CONNECT packet and every byte read behind it.
     pub input: Vec<u8>,
 }

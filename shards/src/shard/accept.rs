@@ -30,6 +30,9 @@ impl Shard {
         connection.counted = true;
         connection.moved_in = true;
         connection.unread = handoff.input;
+        if let Some(assigned) = handoff.assigned_client_id {
+            connection.extra_mut().assigned_client_id = Some(assigned);
+        }
         let key = self.connections.insert(connection);
         self.half_open += 1;
         self.outputs.actions.push_back(Action::Attach(key, handoff.socket));

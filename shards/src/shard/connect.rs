@@ -79,8 +79,7 @@ impl Shard {
         } else {
             connect.client_id.into()
         };
-        // The accepting shard keeps what it named itself: the name is not in the packet that a handoff carries.
-        let durable = expiry_seconds(connect, &self.limits) > 0 && !connect.client_id.is_empty();
+        let durable = expiry_seconds(connect, &self.limits) > 0;
         let connection = self.connections.get_mut(key).expect("the caller has looked");
         connection.phase = Phase::Claiming;
         self.coordination.claims.push_back(Claim { connection: key.to_bits(), client_id, durable });
@@ -162,6 +161,7 @@ impl Shard {
             listener: connection.listener,
             peer: connection.peer,
             epoch: connection.epoch,
+            assigned_client_id: connection.extra.and_then(|extra| extra.assigned_client_id),
             input: connection.unread,
         };
         self.peers[connection.home].control.push_back(Control::Handoff(Box::new(handoff)));

@@ -41,17 +41,19 @@ impl Shard {
         }
         identity.epoch = identity.epoch.max(epoch);
         let existing = identity.session;
-        let (session, present) = self.session_for(now, &connect, client_id, existing);
+        // Nobody resumes under a name that was made up now, even if somebody has guessed it before [MQTT-3.2.2-16].
+        let resumes = !connect.clean_start && assigned.is_none();
+        let (session, present) = self.session_for(now, resumes, client_id, existing);
         self.attach(key, session, &connect);
         self.compose_connack(key, &connect, present, assigned.as_deref());
         self.await_interest_for_connack(now, key, session, present);
     }
 
-    /// The session that `connect` resumes or starts. Whatever spoke for it before is closed.
+    /// The session that a CONNECT resumes or starts. Whatever spoke for it before is closed.
     fn session_for(
         &mut self,
         now: Time,
-        connect: &Connect<'_>,
+        resumes: bool,
         client_id: &str,
         existing: Option<SessionKey>,
     ) -> (SessionKey, bool) {
@@ -63,7 +65,7 @@ impl Shard {
         // The takeover has ended a session that was not to outlive its connection.
         let existing = existing.filter(|session| self.sessions.get(*session).is_some());
         match existing {
-            Some(session) if !connect.clean_start => return (session, true),
+            Some(session) if resumes => return (session, true),
             Some(session) => self.end_session(now, session),
             None => {}
         }

@@ -3,6 +3,7 @@
 use crate::verbs::*;
 use crate::world::{Client, Settings, World};
 use shardmq_shards::base::limits::Limits;
+use shardmq_shards::base::random::Random;
 use shardmq_shards::wire::{
     Connack, Connect, ConnectProperties, Packet, ReasonCode, Split, Version, Will, split,
 };
@@ -43,6 +44,22 @@ fn an_assigned_client_id_can_be_come_back_to() {
     w.vanish(ann);
     let again = w.dial(0, Connect { properties, ..Connect::new(V5, &assigned.expect("assigned"), false) });
     assert_eq!(w.read(again), ["CONNACK 00 present"]);
+}
+
+#[test]
+fn an_assigned_client_id_that_somebody_has_guessed_resumes_nothing() {
+    let mut w = World::new(2);
+    let guess = format!("auto-0-{:016x}", Random::from_seed(0).next_u64());
+    let guesser = w.connect(1, durable(V5, &guess));
+    w.subscribe(guesser, "a", Q1);
+    let ann = w.dial(0, Connect::new(V5, "", false));
+    w.run();
+    let assigned = connack_of(&w, ann, |connack| connack.properties.assigned_client_id.map(String::from));
+    assert_eq!(assigned.as_deref(), Some(&*guess), "the guess was right");
+    assert_eq!(w.read(ann), ["CONNACK 00 assigned"]);
+    assert_eq!(w.read(guesser), ["DISCONNECT 8e", "closed"]);
+    w.publish(ann, message_1(1, "a", ""));
+    assert_eq!(w.read(ann), ["PUBACK #1 10"]);
 }
 
 /// The CONNACK that lies on the wire to `client`.
