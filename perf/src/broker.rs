@@ -36,6 +36,17 @@ impl CpuTime {
     }
 }
 
+/// A thread of the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Its id.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// How often it has gone to sleep of its own accord; it woke up as often.
+    pub sleeps: u64,
+}
+
 /// A process watched through /proc.
 #[derive(Clone, Debug)]
 pub struct Process {
@@ -66,8 +77,27 @@ impl Process {
         if let Some(bytes) = exact.as_deref().and_then(|text| kilobytes(text, "Rss:")) {
             return Ok(bytes);
         }
-        let status = self.read("status")?;
-        kilobytes(&status, "VmRSS:").ok_or_else(|| self.strange("status"))
+        self.resident_bytes_about()
+    }
+
+    /// Its resident memory in bytes by the kernel's running count: some hundred KiB off, but read without stopping the process.
+    pub fn resident_bytes_about(&self) -> Result<u64, BenchError> {
+        kilobytes(&self.read("status")?, "VmRSS:").ok_or_else(|| self.strange("status"))
+    }
+
+    /// Its live threads.
+    pub fn threads(&self) -> Result<Vec<Thread>, BenchError> {
+        let path = format!("{}/task", self.directory);
+        let tasks =
+            fs::read_dir(&path).map_err(|error| BenchError::system(format!("reading {path}"), error))?;
+        let read = |task: fs::DirEntry| {
+            let id = task.file_name().to_str()?.parse().ok()?;
+            let status = fs::read_to_string(task.path().join("status")).ok()?; // it may have ended
+            let of = |field| status.lines().find_map(|line| line.strip_prefix(field)).map(str::trim);
+            let sleeps = of("voluntary_ctxt_switches:")?.parse().ok()?;
+            Some(Thread { id, name: of("Name:")?.to_string(), sleeps })
+        };
+        Ok(tasks.flatten().filter_map(read).collect())
     }
 
     fn scheduled(&self) -> Result<u64, BenchError> {
@@ -123,6 +153,27 @@ mod tests {
             sum += block.iter().map(|&byte| u64::from(byte)).sum::<u64>();
         }
         assert!(own.resident_bytes().unwrap() >= resident + (30 << 20), "{sum}");
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_is_counted() {
+        let own = Process::watch(std::process::id()).unwrap();
+        let sleeper = std::thread::Builder::new().name("sleeper".into());
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let sleeper = sleeper
+            .spawn(move || {
+                for _ in 0..20 {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                let _ = told.recv(); // until it has been looked at
+            })
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let threads = own.threads().unwrap();
+        let seen = threads.iter().find(|thread| thread.name == "sleeper").unwrap();
+        assert!(seen.sleeps >= 20, "{threads:?}");
+        drop(tell);
+        sleeper.join().unwrap();
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::clock::{Clock, nanos};
 use crate::dial::{Dialer, prepare_process};
 use crate::error::BenchError;
 use crate::handshake::{check_connack, connect_packet, disconnect_packet};
-use crate::limits::{LATENCY_NS_MAX, PACKET_BYTES_MAX, WAIT_NS_MAX};
+use crate::limits::{EVENTS_PER_WAIT, LATENCY_NS_MAX, PACKET_BYTES_MAX, WAIT_NS_MAX};
 use crate::poller::{Interest, Poller};
 use crate::report::{ConnReport, CpuSpan, Latency};
 use hdrhistogram::Histogram;
@@ -83,7 +83,7 @@ impl Churn {
         let pid = std::process::id();
         Ok(Churn {
             clock: Clock::start(),
-            poller: Poller::new()?,
+            poller: Poller::new(EVENTS_PER_WAIT)?,
             dialer: Dialer::new(shared.target()?, shared.ifaddr.clone()),
             version: shared.version,
             goodbye: disconnect_packet(shared.version),

@@ -2,8 +2,8 @@
 
 use crate::error::BenchError;
 use crate::limits::{
-    CONNECTIONS_MAX, FILTERS_MAX, IDLE_SECONDS_MAX, IN_FLIGHT_MAX, OUTSTANDING_MAX, PAYLOAD_BYTES_MAX,
-    PAYLOAD_BYTES_MIN, SECONDS_MAX,
+    BURST_MESSAGES_MAX, CONNECTIONS_MAX, COUNT_MAX, FILTERS_MAX, IDLE_SECONDS_MAX, IN_FLIGHT_MAX,
+    OUTSTANDING_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, POUR_MIB_MAX, ROUNDS_MAX, SECONDS_MAX, TOUCH_MIB,
 };
 use clap::{Args, Parser, Subcommand};
 use shardmq_shards::wire::{QoS, Version};
@@ -77,7 +77,7 @@ pub struct Shared {
     pub json: bool,
 }
 
-/// The scenarios behind PEERS.md's columns.
+/// The scenarios behind PEERS.md's columns, and those that look at one promise each.
 #[derive(Subcommand, Debug, Clone)]
 pub enum Scenario {
     /// Publishers, each to one subscriber of its own topic
@@ -91,6 +91,9 @@ pub enum Scenario {
         /// Messages per second over all pairs, whatever the broker does, instead of the closed window
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000), conflicts_with = "outstanding")]
         rate: Option<u32>,
+        /// Messages over all pairs, instead of --warmup and --seconds
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX), conflicts_with = "rate")]
+        count: Option<u64>,
     },
     /// One publisher, many subscribers of one topic
     Fanout {
@@ -140,9 +143,56 @@ pub enum Scenario {
         #[arg(long, default_value = "1", value_parser = parse_seconds)]
         settle: Duration,
         /// MiB published to nobody before the baseline, so that the broker's receive buffers are in it
-        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(0..=4_096))]
+        #[arg(long, default_value_t = TOUCH_MIB, value_parser = clap::value_parser!(u32).range(0..=4_096))]
         touch_mib: u32,
     },
+    /// Two clients take one session from each other as fast as they can, for --seconds, while QoS 1 is published to it
+    Takeover {
+        /// Each connects again as soon as it is connected, without waiting to lose its place: two CONNECTs at any time
+        #[arg(long)]
+        race: bool,
+    },
+    /// A subscriber that stops reading, and what a paced pair beside it sees of that
+    Stall {
+        /// MiB published to it in each round
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=POUR_MIB_MAX as i64))]
+        mib: u32,
+        /// MiB per second; without it as fast as the broker reads
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=POUR_MIB_MAX as i64))]
+        mib_per_second: Option<u32>,
+        /// The subscriber reads after all: what the same load does without a stall
+        #[arg(long)]
+        reading: bool,
+        /// Rounds of --seconds without and then the load
+        #[arg(long, default_value_t = 5, value_parser = rounds())]
+        rounds: u32,
+        /// Messages per second of the pair beside it
+        #[arg(long, default_value_t = 2_000, value_parser = control_rate())]
+        control_rate: u32,
+    },
+    /// Messages to very many subscribers at once, and what a paced pair beside them sees of that
+    Burst {
+        /// Subscribers
+        #[arg(long, default_value_t = 15_000, value_parser = connections())]
+        subscribers: u32,
+        /// Messages in a row
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=BURST_MESSAGES_MAX as i64))]
+        messages: u32,
+        /// Rounds of --seconds without and then the burst
+        #[arg(long, default_value_t = 5, value_parser = rounds())]
+        rounds: u32,
+        /// Messages per second of the pair beside it
+        #[arg(long, default_value_t = 2_000, value_parser = control_rate())]
+        control_rate: u32,
+    },
+}
+
+fn rounds() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=ROUNDS_MAX as i64)
+}
+
+fn control_rate() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(100..=100_000)
 }
 
 fn connections() -> clap::builder::RangedI64ValueParser<u32> {

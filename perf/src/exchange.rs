@@ -3,7 +3,7 @@
 use crate::frame::{RawFrame, read_acknowledgement, read_publish};
 use crate::ledger::{Ledger, Violations};
 use crate::limits::LATENCY_NS_MAX;
-use crate::plan::Pace;
+use crate::plan::{Pace, Plan};
 use crate::publisher::{Publisher, Step};
 use crate::stamp::{FILLER, STAMP_BYTES, Stamp};
 use hdrhistogram::Histogram;
@@ -50,6 +50,8 @@ pub struct Counts {
     pub published: u64,
     /// Copies received.
     pub delivered: u64,
+    /// PINGRESPs received.
+    pub pongs: u64,
 }
 
 /// How a paced run's messages follow each other.
@@ -73,6 +75,10 @@ pub struct Exchange {
     queued: Vec<bool>,
     ledger: Ledger,
     schedule: Option<Schedule>,
+    /// Whether a complete message makes room for the next one of its publisher.
+    gives_back: bool,
+    /// Messages of the whole run, over all publishers.
+    count: Option<u64>,
     publishing: bool,
     outstanding: u64,
     unsent: u64,
@@ -83,7 +89,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// A run that has not published anything.
-    pub fn new(terms: Terms, publishers: Vec<Publisher>, ledger: Ledger, pace: Pace) -> Exchange {
+    pub fn new(terms: Terms, publishers: Vec<Publisher>, plan: &Plan) -> Exchange {
         let count = publishers.len();
         let mut exchange = Exchange {
             filler: vec![FILLER; terms.payload_bytes as usize - STAMP_BYTES],
@@ -92,8 +98,10 @@ impl Exchange {
             ready: Vec::with_capacity(count),
             queued: vec![false; count],
             publishers,
-            ledger,
+            ledger: Ledger::new(plan),
             schedule: None,
+            gives_back: matches!(plan.pace, Pace::Closed { .. }),
+            count: plan.count,
             publishing: true,
             outstanding: 0,
             unsent: 0,
@@ -101,12 +109,13 @@ impl Exchange {
             recorded_ns: 0..0,
             latency: Histogram::new_with_bounds(1_000, LATENCY_NS_MAX, 3).expect("the bounds are constants"),
         };
-        match pace {
+        match plan.pace {
             Pace::Closed { outstanding } => exchange.share_out(outstanding),
             Pace::Open { rate } => {
                 let interval_ns = 1e9 / f64::from(rate);
                 exchange.schedule = Some(Schedule { start_ns: u64::MAX, interval_ns, due: 0 });
             }
+            Pace::Granted => {}
         }
         exchange
     }
@@ -119,6 +128,41 @@ impl Exchange {
                 u64::from(outstanding / count + u32::from(index < outstanding % count));
             self.make_ready(index);
         }
+    }
+
+    /// Lets `publisher` publish `messages` more.
+    pub fn grant(&mut self, publisher: u32, messages: u64) {
+        self.credits[publisher as usize] += messages;
+        self.make_ready(publisher);
+    }
+
+    /// Messages that `publisher` may publish as far as the pace is concerned.
+    pub fn credit(&self, publisher: u32) -> u64 {
+        self.credits[publisher as usize]
+    }
+
+    /// Whether the run ends with a count of messages.
+    pub fn is_counted(&self) -> bool {
+        self.count.is_some()
+    }
+
+    /// Whether the run's count of messages has been published and all their copies have been received.
+    pub fn is_complete(&self) -> bool {
+        self.count.is_some_and(|count| self.counts.published == count) && self.outstanding == 0
+    }
+
+    /// Messages of the run's count that `index` has not published; without a count there is no end to them.
+    fn left(&self, index: u32) -> u64 {
+        let Some(count) = self.count else { return u64::MAX };
+        let many = self.publishers.len() as u64;
+        let share = count / many + u64::from(u64::from(index) < count % many);
+        share - self.publishers[index as usize].published()
+    }
+
+    /// The latencies recorded since the last call.
+    pub fn take_latency(&mut self) -> Histogram<u64> {
+        let empty = Histogram::new_from(&self.latency);
+        std::mem::replace(&mut self.latency, empty)
     }
 
     /// Latencies of messages meant to be sent within this span are recorded.
@@ -198,9 +242,10 @@ impl Exchange {
 
     /// Appends to `out` everything that `index` may publish now.
     pub fn publish(&mut self, index: u32, now_ns: u64, out: &mut Vec<u8>) {
+        let left = self.left(index);
         let publisher = &mut self.publishers[index as usize];
-        let credit = &self.credits[index as usize];
-        let count = (*credit).min(self.terms.in_flight.saturating_sub(publisher.in_flight()).into());
+        let room = u64::from(self.terms.in_flight.saturating_sub(publisher.in_flight()));
+        let count = self.credits[index as usize].min(room).min(left);
         let total = self.credits.len() as u64;
         for _ in 0..count {
             let intended_ns = self.schedule.as_ref().map_or(now_ns, |schedule| {
@@ -211,7 +256,12 @@ impl Exchange {
         }
         self.credits[index as usize] -= count;
         self.counts.published += count;
-        self.outstanding += count;
+        let has_room = publisher.in_flight() < self.terms.in_flight && left > count;
+        if self.publishers[index as usize].copies() > 0 {
+            self.outstanding += count;
+        } else if has_room && self.credits[index as usize] > 0 {
+            self.make_ready(index); // no copy comes back to ask for it again
+        }
     }
 
     /// Handles one packet from the broker; replies are appended to `replies`. An error ends the run.
@@ -233,7 +283,10 @@ impl Exchange {
                 acknowledge(0x70, id, replies);
                 Ok(())
             }
-            (13, _) => Ok(()),
+            (13, _) => {
+                self.counts.pongs += 1;
+                Ok(())
+            }
             (14, _) => Err(format!("DISCONNECT with reason {:#04x}", frame.body.first().unwrap_or(&0))),
             (other, _) => Err(format!("unexpected packet of type {other}")),
         }
@@ -269,7 +322,7 @@ impl Exchange {
         }
         if self.publishers[stamp.publisher as usize].received(stamp.sequence) {
             self.outstanding -= 1;
-            if self.schedule.is_none() && self.publishing {
+            if self.gives_back && self.publishing {
                 self.credits[stamp.publisher as usize] += 1;
             }
             self.make_ready(stamp.publisher);
@@ -334,6 +387,9 @@ impl Exchange {
     /// Ends the run: what was wrong, and the latencies.
     pub fn finish(mut self) -> (Violations, Histogram<u64>) {
         self.abandon();
+        if let Some(count) = self.count {
+            self.unsent += count - self.counts.published;
+        }
         let Exchange { ledger, publishers, latency, unsent, .. } = self;
         let mut violations = ledger.close(|publisher| publishers[publisher as usize].published());
         violations.unsent = unsent;
@@ -355,16 +411,15 @@ mod tests {
     use crate::cli::Scenario;
     use crate::frame::{Cut, cut};
     use crate::handshake::publish_template;
-    use crate::plan::Plan;
 
     const MS: u64 = 1_000_000;
 
     fn exchange(rate: Option<u32>, in_flight: u32) -> Exchange {
-        let plan = Plan::of(&Scenario::Pair { pairs: 1, outstanding: 3, rate }, "b").unwrap();
+        let plan = Plan::of(&Scenario::Pair { pairs: 1, outstanding: 3, rate, count: None }, "b").unwrap();
         let (version, qos) = (Version::V311, QoS::AtMostOnce);
         let publisher = Publisher::new(publish_template("b/pair/0", qos, 64, version), 1, in_flight);
         let terms = Terms { run: 1, version, qos, payload_bytes: 64, in_flight };
-        Exchange::new(terms, vec![publisher], Ledger::new(&plan), plan.pace)
+        Exchange::new(terms, vec![publisher], &plan)
     }
 
     /// Publishes what may be published, and returns it.

@@ -2,7 +2,8 @@
 
 use crate::dial::Dialer;
 use crate::error::BenchError;
-use crate::limits::{FILTERS_PER_SUBSCRIBE, KEEP_ALIVE_SECS, PACKET_BYTES_MAX};
+use crate::frame::RawFrame;
+use crate::limits::{CONTESTED_EXPIRY_SECS, FILTERS_PER_SUBSCRIBE, KEEP_ALIVE_SECS, PACKET_BYTES_MAX};
 use crate::publisher::Template;
 use crate::stamp::FILLER;
 use shardmq_shards::wire::{
@@ -32,9 +33,20 @@ impl Client {
         version: Version,
         limit: Duration,
     ) -> Result<Client, BenchError> {
+        let hello = connect_packet(&name, version);
+        Client::greet(dialer, name, (version, &hello), limit)
+    }
+
+    /// Opens a connection, sends the CONNECT `hello`, which is in this version, and waits at most `limit` for its CONNACK.
+    pub fn greet(
+        dialer: &mut Dialer,
+        name: String,
+        (version, hello): (Version, &[u8]),
+        limit: Duration,
+    ) -> Result<Client, BenchError> {
         let stream = dialer.open(limit)?;
         let mut client = Client { stream, name, version, unread: Vec::new(), receive_maximum: u16::MAX };
-        client.send(&connect_packet(&client.name, version))?;
+        client.send(hello)?;
         let receive_maximum = client.expect("CONNACK", |packet| match packet {
             Packet::Connack(connack) => Some(check_connack(&connack)),
             _ => None,
@@ -86,6 +98,12 @@ impl Client {
     pub fn ping(&mut self) -> Result<(), BenchError> {
         self.send(&[0xc0, 0])?;
         self.expect("PINGRESP", |packet| matches!(packet, Packet::Pingresp).then_some(Ok(())))
+    }
+
+    /// Makes the kernel hold at most about `bytes` that have not been read.
+    pub fn limit_receive_buffer(&self, bytes: usize) -> Result<(), BenchError> {
+        rustix::net::sockopt::set_socket_recv_buffer_size(&self.stream, bytes)
+            .map_err(|error| BenchError::system("SO_RCVBUF", error))
     }
 
     /// Whether the broker has neither closed the connection nor sent anything.
@@ -157,10 +175,40 @@ pub fn check_connack(connack: &Connack<'_>) -> Result<u16, String> {
     Ok(connack.properties.receive_maximum.map_or(u16::MAX, std::num::NonZeroU16::get))
 }
 
+/// Whether an accepting CONNACK resumes a session.
+pub fn read_connack(frame: RawFrame<'_>, version: Version) -> Result<bool, String> {
+    let mut bytes = vec![frame.first];
+    let mut length = frame.body.len();
+    while length > 0x7f {
+        bytes.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+    bytes.extend_from_slice(frame.body);
+    let Ok(Split::Whole(frame)) = split(&bytes, PACKET_BYTES_MAX) else {
+        return Err("malformed CONNACK".into());
+    };
+    match Packet::decode(frame, version).map_err(|violation| violation.to_string())? {
+        Packet::Connack(connack) => check_connack(&connack).map(|_| connack.session_present),
+        other => Err(format!("{:?} instead of CONNACK", other.packet_type())),
+    }
+}
+
 /// CONNECT for a clean session.
 pub fn connect_packet(name: &str, version: Version) -> Vec<u8> {
     let mut bytes = Vec::new();
     Connect { keep_alive: KEEP_ALIVE_SECS, ..Connect::new(version, name, true) }.encode(&mut bytes);
+    bytes
+}
+
+/// CONNECT for a session that outlives its connections.
+pub fn contested_packet(name: &str, version: Version) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut connect = Connect { keep_alive: KEEP_ALIVE_SECS, ..Connect::new(version, name, false) };
+    if version.is_v5() {
+        connect.properties.session_expiry = Some(CONTESTED_EXPIRY_SECS);
+    }
+    connect.encode(&mut bytes);
     bytes
 }
 

@@ -1,12 +1,12 @@
 //! The `idle` scenario: what connections cost that do nothing.
 
-use crate::broker::Process;
+use crate::broker::{Process, Thread};
 use crate::cli::Shared;
 use crate::dial::{Dialer, prepare_process};
 use crate::error::BenchError;
 use crate::handshake::{Client, publish_template};
 use crate::limits::TOUCH_PAYLOAD_BYTES;
-use crate::report::{CpuSpan, IdleFigures, IdleReport};
+use crate::report::{CpuSpan, IdleFigures, IdleReport, Wakeups};
 use shardmq_shards::wire::QoS;
 use std::time::{Duration, Instant};
 
@@ -37,16 +37,19 @@ pub fn run(shared: &Shared, plan: IdlePlan) -> Result<IdleReport, BenchError> {
     let connect_seconds = began.elapsed().as_secs_f64();
     std::thread::sleep(plan.settle);
     let watched = Instant::now();
+    let threads = broker.as_ref().map(Process::threads).transpose()?.unwrap_or_default();
     let span = CpuSpan::begin(broker.as_ref())?;
     std::thread::sleep(shared.seconds);
     let seconds = watched.elapsed().as_secs_f64();
     let used = span.map(|span| span.end(seconds, 1)).transpose()?;
+    let later = broker.as_ref().map(Process::threads).transpose()?.unwrap_or_default();
     let broker = used.zip(baseline).map(|(used, rss_bytes_baseline)| IdleFigures {
         rss_bytes_baseline,
         rss_bytes: used.rss_bytes,
         rss_bytes_per_connection: (used.rss_bytes as f64 - rss_bytes_baseline as f64)
             / f64::from(plan.connections),
         cpu_percent: used.cpu_percent,
+        wakeups: wakeups(&threads, &later, seconds),
     });
     let disturbed = clients.iter().filter(|client| !client.is_quiet()).count() as u32;
     Ok(IdleReport {
@@ -59,6 +62,19 @@ pub fn run(shared: &Shared, plan: IdlePlan) -> Result<IdleReport, BenchError> {
         seconds,
         broker,
     })
+}
+
+/// How often each thread woke up: it goes to sleep as often. The busiest first.
+fn wakeups(before: &[Thread], after: &[Thread], seconds: f64) -> Vec<Wakeups> {
+    let of = |thread: &Thread| {
+        let earlier =
+            before.iter().find(|earlier| earlier.id == thread.id).map_or(0, |earlier| earlier.sleeps);
+        let per_second = (thread.sleeps - earlier) as f64 / seconds;
+        Wakeups { thread: thread.name.clone(), per_second: (per_second * 1e3).round() / 1e3 }
+    };
+    let mut wakeups: Vec<_> = after.iter().map(of).collect();
+    wakeups.sort_by(|a, b| b.per_second.total_cmp(&a.per_second));
+    wakeups
 }
 
 fn open(shared: &Shared, plan: IdlePlan, dialer: &mut Dialer) -> Result<Vec<Client>, BenchError> {
@@ -76,7 +92,7 @@ fn open(shared: &Shared, plan: IdlePlan, dialer: &mut Dialer) -> Result<Vec<Clie
 }
 
 /// Publishes to nobody, so that receive buffers which exist anyway are resident before the baseline is taken.
-fn touch(shared: &Shared, dialer: &mut Dialer, mib: u32) -> Result<(), BenchError> {
+pub fn touch(shared: &Shared, dialer: &mut Dialer, mib: u32) -> Result<(), BenchError> {
     let name = format!("b{:x}touch", std::process::id());
     let mut client = Client::connect(dialer, name, shared.version, shared.stall)?;
     let topic = format!("{}/nobody", shared.prefix);

@@ -153,7 +153,9 @@ mod tests {
     use crate::cli::Scenario;
 
     fn ledger() -> Ledger {
-        Ledger::new(&Plan::of(&Scenario::Pair { pairs: 2, outstanding: 8, rate: None }, "b").unwrap())
+        Ledger::new(
+            &Plan::of(&Scenario::Pair { pairs: 2, outstanding: 8, rate: None, count: None }, "b").unwrap(),
+        )
     }
 
     fn verdict(arrivals: &[u64], published: u64) -> (u64, u64, u64, u64) {

@@ -10,6 +10,36 @@ pub const PAYLOAD_BYTES_MAX: u32 = 1_000_000;
 pub const IN_FLIGHT_MAX: u32 = 32_768;
 /// Messages outstanding over all publishers of a closed window.
 pub const OUTSTANDING_MAX: u32 = 1_000_000;
+/// Messages of a run that ends with a count: ten times the million that is usual.
+pub const COUNT_MAX: u64 = 10_000_000;
+/// Readiness events that a load takes before the pair beside it has its turn again: some 20 µs, which that pair's latencies see.
+pub const EVENTS_BESIDE: usize = 16;
+/// Bytes of the control pair's messages, whatever the load's are: those of PEERS.md's columns.
+pub const CONTROL_PAYLOAD_BYTES: u32 = 64;
+/// Bytes that a load publishes before the pair beside it has its turn again: some 20 µs.
+pub const POUR_BYTES: usize = 64 * 1024;
+/// MiB poured towards a stalled subscriber in one round.
+pub const POUR_MIB_MAX: u32 = 100_000;
+/// Bytes of a stalled subscriber's receive buffer: small, so that its window closes at once on every machine.
+pub const STALLED_RECEIVE_BYTES: usize = 16 * 1024;
+/// Nanoseconds between two looks at the broker's memory while a load lasts: a look costs some 20 µs.
+pub const SAMPLE_NS: u64 = 20_000_000;
+/// Nanoseconds for which the pair beside a burst is watched on: its last message may come as late as the burst's last copy.
+pub const BURST_TAIL_NS: u64 = 10_000_000;
+/// MiB published to nobody before a memory baseline, so that the broker's receive buffers are in it.
+pub const TOUCH_MIB: u32 = 64;
+/// Rounds of a scenario that alternates calm and load.
+pub const ROUNDS_MAX: u32 = 1_000;
+/// Messages that a burst publishes in a row: they lie unsent until the broker reads them.
+pub const BURST_MESSAGES_MAX: u32 = 10_000;
+/// Nanoseconds after which a CONNECT without answer, or a connection that was taken over and is still open, counts as wedged.
+pub const TAKEOVER_LIMIT_NS: u64 = 1_000_000_000;
+/// Reads of all connections in one sweep: with two clients news runs out after three.
+pub const SWEEP_PASSES_MAX: u32 = 16;
+/// One in so many connections to a contested session is given up unread: what was in flight then shows only if it comes again.
+pub const ABANDON_EVERY: u64 = 8;
+/// Session expiry in seconds of the session that is fought for: longer than any run.
+pub const CONTESTED_EXPIRY_SECS: u32 = 7_200;
 /// Seconds that a run may measure: one hour, then it is a soak test, which needs another report.
 pub const SECONDS_MAX: f64 = 3_600.0;
 /// Seconds that idle connections are watched: their keep-alive is 300 s and nothing may be due meanwhile.

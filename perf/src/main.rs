@@ -1,14 +1,18 @@
 //! `shardmq-bench`: the load generator behind PEERS.md's columns.
 //!
-//! One thread, one epoll loop, packets encoded once. A scenario is laid out by [`plan`] (or has its own loop: [`churn`], [`idle`]);
+//! One thread, one epoll loop, packets encoded once. A scenario is laid out by [`plan`] (or has its own loop: [`churn`], [`idle`], [`takeover`]);
 //! [`exchange`] decides without sockets what is published and what an arriving packet means, [`ledger`] judges every
-//! copy, [`traffic`] moves the bytes, [`report`] tells. A new scenario is a new arm of [`cli::Scenario`] and a plan.
+//! copy, [`traffic`] moves the bytes, [`report`] tells. [`stall`] and [`burst`] are a load with a [`control`] pair beside it. A new scenario is a new arm of [`cli::Scenario`] and a plan.
 
+mod arena;
 mod broker;
+mod burst;
 mod churn;
 mod cli;
 mod clock;
 mod connection;
+mod contest;
+mod control;
 mod dial;
 mod error;
 mod exchange;
@@ -21,15 +25,19 @@ mod plan;
 mod poller;
 mod publisher;
 mod report;
+mod stall;
 mod stamp;
+mod takeover;
 mod traffic;
 
+use burst::BurstPlan;
 use clap::Parser;
 use cli::{Arguments, Scenario};
 use error::BenchError;
 use idle::IdlePlan;
 use plan::Plan;
 use report::Report;
+use stall::StallPlan;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -62,6 +70,15 @@ fn run(arguments: &Arguments) -> Result<Report, BenchError> {
         Scenario::Idle { connections, own_filter, settle, touch_mib } => {
             let plan = IdlePlan { connections, own_filter, settle, touch_mib };
             Ok(Report::Idle(idle::run(shared, plan)?))
+        }
+        Scenario::Takeover { race } => Ok(Report::Takeover(takeover::run(shared, race)?)),
+        Scenario::Stall { mib, mib_per_second, reading, rounds, control_rate } => {
+            let plan = StallPlan { mib, mib_per_second, reading, rounds, control_rate };
+            Ok(Report::Stall(stall::run(shared, plan)?))
+        }
+        Scenario::Burst { subscribers, messages, rounds, control_rate } => {
+            let plan = BurstPlan { subscribers, messages, rounds, control_rate };
+            Ok(Report::Burst(burst::run(shared, plan)?))
         }
         ref scenario => {
             let plan = Plan::of(scenario, &shared.prefix).expect("every other scenario has messages");

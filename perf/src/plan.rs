@@ -16,6 +16,8 @@ pub enum Pace {
         /// Messages per second.
         rate: u32,
     },
+    /// None until they are granted, one grant after the other.
+    Granted,
 }
 
 /// One subscriber: its filters, and whose messages it must get.
@@ -38,24 +40,21 @@ pub struct Plan {
     pub subscribers: Vec<SubscriberPlan>,
     /// The pace.
     pub pace: Pace,
+    /// Messages after which the run is over, over all publishers; none: it lasts its seconds.
+    pub count: Option<u64>,
 }
 
 impl Plan {
     /// The plan of a traffic scenario under `prefix`; `None` for those without messages.
     pub fn of(scenario: &Scenario, prefix: &str) -> Option<Plan> {
         match *scenario {
-            Scenario::Pair { pairs, outstanding, rate } => {
+            Scenario::Pair { pairs, outstanding, rate, count } => {
                 let pace = rate.map_or(Pace::Closed { outstanding }, |rate| Pace::Open { rate });
-                Some(Plan::pairs(prefix, pairs, pace))
+                Some(Plan { count, ..Plan::pairs(prefix, pairs, pace) })
             }
-            Scenario::Fanout { subscribers, outstanding } => Some(Plan {
-                scenario: "fanout",
-                topics: vec![format!("{prefix}/out")],
-                subscribers: (0..subscribers)
-                    .map(|_| SubscriberPlan { filters: vec![format!("{prefix}/out")], publishers: 0..1 })
-                    .collect(),
-                pace: Pace::Closed { outstanding },
-            }),
+            Scenario::Fanout { subscribers, outstanding } => {
+                Some(Plan::fanout(prefix, subscribers, Pace::Closed { outstanding }))
+            }
             Scenario::Fanin { publishers, outstanding } => Some(Plan {
                 scenario: "fanin",
                 topics: (0..publishers).map(|i| format!("{prefix}/in/{i}")).collect(),
@@ -64,15 +63,34 @@ impl Plan {
                     publishers: 0..publishers,
                 }],
                 pace: Pace::Closed { outstanding },
+                count: None,
             }),
             Scenario::Wildcard { pairs, filters, outstanding } => {
                 Some(Plan::wildcard(prefix, pairs, filters, Pace::Closed { outstanding }))
             }
-            Scenario::Conn { .. } | Scenario::Idle { .. } => None,
+            Scenario::Conn { .. }
+            | Scenario::Idle { .. }
+            | Scenario::Takeover { .. }
+            | Scenario::Stall { .. }
+            | Scenario::Burst { .. } => None,
         }
     }
 
-    fn pairs(prefix: &str, pairs: u32, pace: Pace) -> Plan {
+    /// One publisher, `subscribers` subscribers of its topic; none: it publishes to nobody that is watched.
+    pub fn fanout(prefix: &str, subscribers: u32, pace: Pace) -> Plan {
+        let topic = format!("{prefix}/out");
+        let subscriber = SubscriberPlan { filters: vec![topic.clone()], publishers: 0..1 };
+        Plan {
+            scenario: "fanout",
+            topics: vec![topic],
+            subscribers: vec![subscriber; subscribers as usize],
+            pace,
+            count: None,
+        }
+    }
+
+    /// Pairs of one publisher and one subscriber of its topic.
+    pub fn pairs(prefix: &str, pairs: u32, pace: Pace) -> Plan {
         let topic = |i: u32| format!("{prefix}/pair/{i}");
         Plan {
             scenario: if matches!(pace, Pace::Open { .. }) { "paced" } else { "pair" },
@@ -81,6 +99,7 @@ impl Plan {
                 .map(|i| SubscriberPlan { filters: vec![topic(i)], publishers: i..i + 1 })
                 .collect(),
             pace,
+            count: None,
         }
     }
 
@@ -99,6 +118,7 @@ impl Plan {
             topics: (0..pairs).map(|i| format!("{prefix}/site{}/dev{i}/temp", i % sites)).collect(),
             subscribers,
             pace,
+            count: None,
         }
     }
 

@@ -1,7 +1,6 @@
 //! epoll, with timeouts finer than a millisecond.
 
 use crate::error::BenchError;
-use crate::limits::EVENTS_PER_WAIT;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -46,11 +45,11 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// An empty set.
-    pub fn new() -> Result<Poller, BenchError> {
+    /// An empty set; a wait takes at most `events_per_wait` events, the others stay ready.
+    pub fn new(events_per_wait: usize) -> Result<Poller, BenchError> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|error| BenchError::system("epoll_create", error))?;
-        Ok(Poller { epoll, events: Vec::with_capacity(EVENTS_PER_WAIT) })
+        Ok(Poller { epoll, events: Vec::with_capacity(events_per_wait) })
     }
 
     /// Watches `source`; closing it ends that.
@@ -95,6 +94,15 @@ impl Poller {
             readable: flags.intersects(epoll::EventFlags::IN | ended),
             writable: flags.intersects(epoll::EventFlags::OUT | ended),
         }
+    }
+}
+
+/// Waits until one of `pollers` has something ready, at most `timeout_ns`.
+pub fn wait_for_either(pollers: [&Poller; 2], timeout_ns: u64) -> Result<(), BenchError> {
+    let mut set = pollers.map(|poller| PollFd::new(&poller.epoll, PollFlags::IN));
+    match poll(&mut set, Some(&timespec(timeout_ns))) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(BenchError::system("poll", error)),
     }
 }
 

@@ -50,6 +50,11 @@ impl Publisher {
         Publisher { template, copies, next: 0, oldest: 0, slots }
     }
 
+    /// Subscribers that get each message.
+    pub fn copies(&self) -> u32 {
+        self.copies
+    }
+
     /// Messages published so far.
     pub fn published(&self) -> u64 {
         self.next
@@ -91,6 +96,9 @@ impl Publisher {
         debug_assert!(slot.copies_due == 0 && slot.handshake == Handshake::Done, "the window holds it back");
         *slot = Slot { copies_due, handshake };
         self.next += 1;
+        if copies_due == 0 {
+            self.advance();
+        }
     }
 
     /// A subscriber got its copy of `sequence`; true when that was the last copy.

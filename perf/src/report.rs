@@ -1,8 +1,11 @@
 //! What a run found: text for people, one line of JSON for scripts.
 
 use crate::broker::{CpuTime, Process};
+use crate::burst::BurstReport;
 use crate::error::BenchError;
 use crate::ledger::Violations;
+use crate::stall::StallReport;
+use crate::takeover::TakeoverReport;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::fmt;
@@ -151,8 +154,17 @@ pub struct IdleReport {
     pub broker: Option<IdleFigures>,
 }
 
+/// How often a thread of the broker woke up.
+#[derive(Clone, Debug, Serialize)]
+pub struct Wakeups {
+    /// The thread's name.
+    pub thread: String,
+    /// Voluntary context switches per second: each sleep ends with a wake-up.
+    pub per_second: f64,
+}
+
 /// The broker's cost of idle connections.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct IdleFigures {
     /// Resident memory before the connections, in bytes.
     pub rss_bytes_baseline: u64,
@@ -162,6 +174,8 @@ pub struct IdleFigures {
     pub rss_bytes_per_connection: f64,
     /// Of one CPU over the watched seconds, in percent.
     pub cpu_percent: f64,
+    /// Of each thread, the busiest first.
+    pub wakeups: Vec<Wakeups>,
 }
 
 /// The report of a scenario.
@@ -174,6 +188,12 @@ pub enum Report {
     Conn(ConnReport),
     /// Of being connected.
     Idle(IdleReport),
+    /// Of one session's two clients.
+    Takeover(TakeoverReport),
+    /// Of a subscriber that does not read.
+    Stall(StallReport),
+    /// Of a message to very many.
+    Burst(BurstReport),
 }
 
 impl Report {
@@ -185,6 +205,15 @@ impl Report {
             Report::Conn(report) if report.cycles == 0 => Some("no connection was completed".into()),
             Report::Idle(report) if report.disturbed > 0 => {
                 Some(format!("{} idle connections were closed or written to", report.disturbed))
+            }
+            Report::Takeover(report) if !report.breaches.is_clean() => Some(report.breaches.to_string()),
+            Report::Takeover(report) if report.takeovers == 0 => Some("nothing was taken over".into()),
+            Report::Stall(StallReport { violations, .. }) if !violations.is_clean() => {
+                Some(format!("the control pair: {violations}"))
+            }
+            Report::Burst(report) if !report.violations.is_clean() => Some(report.violations.to_string()),
+            Report::Burst(report) if !report.control_violations.is_clean() => {
+                Some(format!("the control pair: {}", report.control_violations))
             }
             _ => None,
         }
@@ -206,6 +235,9 @@ impl fmt::Display for Report {
             Report::Traffic(report) => report.fmt(f),
             Report::Conn(report) => report.fmt(f),
             Report::Idle(report) => report.fmt(f),
+            Report::Takeover(report) => report.fmt(f),
+            Report::Stall(report) => report.fmt(f),
+            Report::Burst(report) => report.fmt(f),
         }
     }
 }
@@ -218,7 +250,8 @@ impl fmt::Display for Latency {
 }
 
 impl BrokerFigures {
-    fn write(&self, f: &mut fmt::Formatter<'_>, per: &str) -> fmt::Result {
+    /// Writes its line; `per` names what the CPU time is told for.
+    pub fn write(&self, f: &mut fmt::Formatter<'_>, per: &str) -> fmt::Result {
         let BrokerFigures { cpu_us_per_message, cpu_percent, user_percent, rss_bytes } = self;
         write!(f, "  broker      {cpu_us_per_message:.2} µs CPU per {per}, {cpu_percent:.1} % of a CPU ")?;
         writeln!(f, "({user_percent:.0} % of it user), RSS {:.1} MiB", *rss_bytes as f64 / 1048576.0)
@@ -262,7 +295,11 @@ impl fmt::Display for IdleReport {
             let mib = |bytes: u64| bytes as f64 / 1048576.0;
             write!(f, "\n  broker      {:.0} bytes per connection ", broker.rss_bytes_per_connection)?;
             write!(f, "(RSS {:.1} → {:.1} MiB), ", mib(broker.rss_bytes_baseline), mib(broker.rss_bytes))?;
-            write!(f, "{:.3} % of a CPU", broker.cpu_percent)?;
+            write!(f, "{:.3} % of a CPU\n  wake-ups/s ", broker.cpu_percent)?;
+            broker
+                .wakeups
+                .iter()
+                .try_for_each(|Wakeups { thread, per_second }| write!(f, " {thread} {per_second:.2}"))?;
         }
         write!(f, "\n  disturbed   {}", self.disturbed)
     }

@@ -9,15 +9,30 @@ use crate::error::BenchError;
 use crate::exchange::{Counts, Exchange, Role, Terms};
 use crate::frame::{Cut, cut};
 use crate::handshake::{Client, publish_template};
-use crate::ledger::Ledger;
-use crate::limits::{LINGER_NS, PACKET_BYTES_MAX, PING_INTERVAL_NS, READ_BYTES_MAX, WAIT_NS_MAX};
+use crate::ledger::Violations;
+use crate::limits::{
+    EVENTS_PER_WAIT, LINGER_NS, PACKET_BYTES_MAX, PING_INTERVAL_NS, READ_BYTES_MAX, WAIT_NS_MAX,
+};
 use crate::plan::Plan;
 use crate::poller::{Interest, Poller};
 use crate::publisher::Publisher;
 use crate::report::{BrokerFigures, CpuSpan, Latency, TrafficReport};
 
+/// What tells the loops of one process apart, and how they share its time.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// Part of every client id.
+    pub label: &'static str,
+    /// Readiness events taken per turn.
+    pub events_per_turn: usize,
+    /// Whether a turn never sleeps.
+    pub spin: bool,
+    /// The clock that all loops of the process share.
+    pub clock: Clock,
+}
+
 /// The loop: sockets around an [`Exchange`].
-struct Traffic {
+pub struct Traffic {
     clock: Clock,
     poller: Poller,
     /// Subscribers first, then publishers.
@@ -43,7 +58,8 @@ struct Measured {
 pub fn run(shared: &Shared, plan: &Plan) -> Result<TrafficReport, BenchError> {
     let broker = shared.broker_pid.map(Process::watch).transpose()?;
     prepare_process((plan.topics.len() + plan.subscribers.len()) as u64, shared.cpu)?;
-    let mut traffic = Traffic::set_up(shared, plan)?;
+    let side = Side { label: "", events_per_turn: EVENTS_PER_WAIT, spin: shared.spin, clock: Clock::start() };
+    let mut traffic = Traffic::set_up(shared, plan, side)?;
     let measured = traffic.measure(shared, broker.as_ref())?;
     traffic.drain(nanos(shared.stall), nanos(shared.seconds))?;
     let (violations, histogram) = traffic.exchange.finish();
@@ -68,14 +84,14 @@ pub fn run(shared: &Shared, plan: &Plan) -> Result<TrafficReport, BenchError> {
 
 impl Traffic {
     /// Connects everybody, subscribers first.
-    fn set_up(shared: &Shared, plan: &Plan) -> Result<Traffic, BenchError> {
+    pub fn set_up(shared: &Shared, plan: &Plan, side: Side) -> Result<Traffic, BenchError> {
         let mut dialer = Dialer::new(shared.target()?, shared.ifaddr.clone());
-        let poller = Poller::new()?;
+        let poller = Poller::new(side.events_per_turn)?;
         let mut connections = Vec::with_capacity(plan.subscribers.len() + plan.topics.len());
         let mut in_flight = shared.in_flight;
         let subscribers = (0..plan.subscribers.len() as u32).map(Role::Subscriber);
         for role in subscribers.chain((0..plan.topics.len() as u32).map(Role::Publisher)) {
-            let name = client_name(role);
+            let name = client_name(side.label, role);
             let mut client = Client::connect(&mut dialer, name, shared.version, shared.stall)?;
             match role {
                 Role::Subscriber(index) => {
@@ -94,26 +110,55 @@ impl Traffic {
             payload_bytes: shared.size,
             in_flight,
         };
-        let clock = Clock::start();
         Ok(Traffic {
-            clock,
+            clock: side.clock,
             poller,
             connections,
             subscribers: plan.subscribers.len(),
-            exchange: Exchange::new(terms, publishers(shared, plan, in_flight), Ledger::new(plan), plan.pace),
+            exchange: Exchange::new(terms, publishers(shared, plan, in_flight), plan),
             buffer: vec![0; PACKET_BYTES_MAX + READ_BYTES_MAX],
             out: Vec::new(),
-            next_ping_ns: PING_INTERVAL_NS,
-            spin: shared.spin,
+            next_ping_ns: side.clock.now_ns() + PING_INTERVAL_NS,
+            spin: side.spin,
         })
     }
 
-    /// Warm-up and the measured seconds; after it nothing new is published.
+    /// What is published and has arrived.
+    pub fn exchange(&mut self) -> &mut Exchange {
+        &mut self.exchange
+    }
+
+    /// The readiness that [`Traffic::turn`] waits for.
+    pub fn poller(&self) -> &Poller {
+        &self.poller
+    }
+
+    /// Whether bytes of `publisher` wait for its socket to take them.
+    pub fn is_blocked(&self, publisher: u32) -> bool {
+        self.connections[self.subscribers + publisher as usize].is_blocked()
+    }
+
+    /// Sends PINGREQ behind everything that `publisher` has sent.
+    pub fn ping(&mut self, publisher: u32) -> Result<(), BenchError> {
+        self.out.clear();
+        self.out.extend_from_slice(&[0xc0, 0]);
+        self.send(self.subscribers + publisher as usize)
+    }
+
+    /// Ends the run: nothing new, everything outstanding awaited. What was wrong.
+    pub fn finish(mut self, stall_ns: u64) -> Result<Violations, BenchError> {
+        self.exchange.stop(self.clock.now_ns());
+        self.drain(stall_ns, stall_ns)?;
+        Ok(self.exchange.finish().0)
+    }
+
+    /// Warm-up and the measured seconds, or the count of messages; after it nothing new is published.
     fn measure(&mut self, shared: &Shared, broker: Option<&Process>) -> Result<Measured, BenchError> {
         let own = Process::watch(std::process::id())?;
         let (stall_ns, start_ns) = (nanos(shared.stall), self.clock.now_ns());
-        let from_ns = start_ns + nanos(shared.warmup);
-        let to_ns = from_ns + nanos(shared.seconds);
+        let counted = self.exchange.is_counted();
+        let from_ns = if counted { start_ns } else { start_ns + nanos(shared.warmup) };
+        let to_ns = if counted { u64::MAX } else { from_ns + nanos(shared.seconds) };
         self.exchange.record(from_ns..to_ns);
         self.run_until(from_ns, stall_ns)?;
         let (began_ns, from) = (self.clock.now_ns(), self.exchange.counts());
@@ -129,16 +174,18 @@ impl Traffic {
         Ok(Measured { seconds, from, to, broker, generator })
     }
 
-    /// Turns until `end_ns`, or until nothing has arrived for `stall_ns` although something is outstanding.
+    /// Turns until `end_ns` or until the count is complete, or until nothing has arrived for `stall_ns` although something is outstanding.
     fn run_until(&mut self, end_ns: u64, stall_ns: u64) -> Result<(), BenchError> {
         let mut progress = (self.exchange.counts().delivered, self.clock.now_ns());
         loop {
             let now_ns = self.clock.now_ns();
             let delivered = self.exchange.counts().delivered;
-            if delivered != progress.0 || self.exchange.outstanding() == 0 {
+            let is_pause = self.exchange.outstanding() == 0 && !self.exchange.is_counted();
+            if delivered != progress.0 || is_pause {
                 progress = (delivered, now_ns);
             }
-            if now_ns >= end_ns || now_ns - progress.1 > stall_ns {
+            let ended = now_ns >= end_ns || (end_ns == u64::MAX && self.exchange.is_complete());
+            if ended || now_ns - progress.1 > stall_ns {
                 return Ok(());
             }
             self.turn(end_ns - now_ns)?;
@@ -165,8 +212,8 @@ impl Traffic {
         self.run_until(self.clock.now_ns() + LINGER_NS, stall_ns)
     }
 
-    /// One turn: everything that is ready is read, then everything that may be published is sent.
-    fn turn(&mut self, wait_ns_max: u64) -> Result<(), BenchError> {
+    /// One turn, which waits at most `wait_ns_max`: what is ready is read, then everything that may be published is sent.
+    pub fn turn(&mut self, wait_ns_max: u64) -> Result<(), BenchError> {
         let now_ns = self.clock.now_ns();
         let due_ns = self.exchange.next_due_ns().map_or(u64::MAX, |due_ns| due_ns.saturating_sub(now_ns));
         let wait_ns = if self.spin { 0 } else { wait_ns_max.min(due_ns).min(WAIT_NS_MAX) };
@@ -272,10 +319,10 @@ fn publishers(shared: &Shared, plan: &Plan, in_flight: u32) -> Vec<Publisher> {
 }
 
 /// A client id that no other generator on this machine uses, within MQTT 3.1's 23 characters.
-fn client_name(role: Role) -> String {
+fn client_name(label: &str, role: Role) -> String {
     let pid = std::process::id();
     match role {
-        Role::Publisher(index) => format!("b{pid:x}p{index}"),
-        Role::Subscriber(index) => format!("b{pid:x}s{index}"),
+        Role::Publisher(index) => format!("b{pid:x}{label}p{index}"),
+        Role::Subscriber(index) => format!("b{pid:x}{label}s{index}"),
     }
 }

@@ -130,6 +130,62 @@ fn a_closed_connection_and_a_lower_grant_fail_the_run() {
 }
 
 #[test]
+fn a_count_of_messages_ends_the_run() {
+    let report = passes(Fault::None, &[PAIRS, &["-q", "1", "--count", "1003"]].concat());
+    assert_eq!(report["delivered"], 1003, "{report}");
+    let (report, said) = fails(Fault::SwallowAck, &[PAIRS, &["-q", "1", "--count", "100000"]].concat());
+    assert!(count(&report, "unsent") > 0, "the window fills before the count: {said}");
+}
+
+#[test]
+fn a_session_may_be_taken_over_in_every_version() {
+    for version in ["3", "4", "5"] {
+        for race in [&[][..], &["--race"]] {
+            let report = passes(Fault::None, &[&["takeover", "-V", version], race].concat());
+            assert!(report["takeovers"].as_u64().unwrap() > 50, "{report}");
+            assert!(report["published"].as_u64().unwrap() > 100, "{report}");
+            assert!(report["redelivered"].as_u64().unwrap() > 0, "{report}");
+        }
+    }
+}
+
+#[test]
+fn every_fault_of_a_takeover_fails_the_run() {
+    let faults = [
+        (Fault::Lose, &["lost"][..]),
+        (Fault::KeepOld, &["overlaps", "not_closed"][..]),
+        (Fault::ForgetInFlight, &["lost"]),
+        (Fault::OmitDup, &["duplicated"]),
+        (Fault::DenySession, &["session_lost"]),
+        (Fault::IgnoreConnect, &["unanswered"]),
+    ];
+    for (fault, kinds) in faults {
+        let (report, said) = fails(fault, &["takeover"]);
+        for kind in kinds {
+            assert!(report["breaches"][kind].as_u64().unwrap() > 0, "{fault:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_stall_and_a_burst_are_seen_by_a_pair_beside_them() {
+    let burst = ["burst", "--subscribers", "50", "--messages", "3", "--rounds", "2"];
+    let report = passes(Fault::None, &[&burst[..], &["-q", "1"]].concat());
+    assert!(report["all_have_it_ms"].as_f64().unwrap() > 0.0, "{report}");
+    let (before, during) = (&report["before"], &report["during"]);
+    assert!(before["deliveries"].as_u64().unwrap() > 500 && during["deliveries"].as_u64().unwrap() > 10);
+    fails(Fault::Lose, &burst);
+    for qos in ["0", "1"] {
+        let reading = ["stall", "--reading", "--mib", "2", "--rounds", "2", "-s", "4096", "-q", qos];
+        let report = passes(Fault::None, &reading);
+        assert!(report["during"]["deliveries"].as_u64().unwrap() > 0, "{report}");
+    }
+    // The stub has no queue: it waits for the stalled subscriber itself, as no broker may.
+    let (_, said) = fails(Fault::None, &["stall", "--mib", "50", "--rounds", "1", "-s", "4096"]);
+    assert!(said.contains("waited in vain"), "{said}");
+}
+
+#[test]
 fn connecting_and_idling_are_measured_with_the_brokers_cpu_and_memory() {
     let pid = std::process::id().to_string(); // the stub is a thread of this process
     for version in ["3", "4", "5"] {
@@ -141,6 +197,11 @@ fn connecting_and_idling_are_measured_with_the_brokers_cpu_and_memory() {
     let report = passes(Fault::None, &[&idle[..], &["--broker-pid", &pid]].concat());
     assert!(report["broker"]["rss_bytes"].as_u64().unwrap() > 0, "{report}");
     assert_eq!(report["disturbed"], 0);
+    let wakeups = report["broker"]["wakeups"].as_array().unwrap();
+    assert!(
+        !wakeups.is_empty() && wakeups.iter().all(|wakeups| wakeups["per_second"].is_number()),
+        "{report}"
+    );
 }
 
 #[test]

@@ -32,6 +32,27 @@ pub enum Fault {
     HangUp,
     /// Every subscription is granted at QoS 0.
     Downgrade,
+    /// A connection that lost its session stays open, and gets every copy, too.
+    KeepOld,
+    /// What a session has in flight is forgotten when it is taken over.
+    ForgetInFlight,
+    /// What a session has in flight comes again without DUP.
+    OmitDup,
+    /// CONNACK says that there was no session.
+    DenySession,
+    /// A CONNECT to a session is never answered.
+    IgnoreConnect,
+}
+
+/// The one persistent session that the stub keeps, of one subscription at QoS 1.
+struct Session {
+    stream: TcpStream,
+    /// Connections that should have been closed.
+    old: Vec<TcpStream>,
+    version: Version,
+    filter: Option<String>,
+    /// Sent and not acknowledged, by the publisher's packet ids: the generator has one publisher to it.
+    in_flight: Vec<(PacketId, String, Vec<u8>)>,
 }
 
 struct Subscription {
@@ -46,6 +67,31 @@ struct Broker {
     fault: Fault,
     chances: u64,
     subscriptions: Vec<Subscription>,
+    session: Option<Session>,
+}
+
+impl Session {
+    fn is(&self, stream: &TcpStream) -> bool {
+        matches!((self.stream.peer_addr(), stream.peer_addr()), (Ok(own), Ok(other)) if own == other)
+    }
+
+    fn send(&mut self, packet_id: PacketId, dup: bool) {
+        let message = self.in_flight.iter().find(|(id, _, _)| *id == packet_id).expect("it is in flight");
+        let publish = Publish {
+            dup,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            topic: &message.1,
+            packet_id: Some(packet_id),
+            properties: Default::default(),
+            payload: &message.2,
+        };
+        let mut bytes = Vec::new();
+        publish.encode(self.version, &mut bytes);
+        for stream in self.old.iter_mut().chain([&mut self.stream]) {
+            let _ = stream.write_all(&bytes); // its client may be gone
+        }
+    }
 }
 
 impl Broker {
@@ -62,6 +108,15 @@ impl Broker {
             if matches(&self.subscriptions[index].filter, publish.topic) {
                 self.deliver_copy(index, publish);
             }
+        }
+        if self.session.is_some() && self.strikes(Fault::Lose) {
+            return;
+        }
+        if let (Some(session), Some(packet_id)) = (self.session.as_mut(), publish.packet_id)
+            && session.filter.as_deref() == Some(publish.topic)
+        {
+            session.in_flight.push((packet_id, publish.topic.into(), publish.payload.to_vec()));
+            session.send(packet_id, false);
         }
     }
 
@@ -92,11 +147,42 @@ impl Broker {
     }
 }
 
+impl Broker {
+    /// A client connects to the session, which it takes from whoever has it.
+    fn take_over(&mut self, stream: &TcpStream, version: Version) {
+        if self.fault == Fault::IgnoreConnect && self.session.is_some() {
+            return;
+        }
+        let present = self.session.is_some() && self.fault != Fault::DenySession;
+        let stream = stream.try_clone().expect("descriptors suffice");
+        let (old, in_flight) = (Vec::new(), Vec::new());
+        let session = self.session.get_or_insert_with(|| {
+            let stream = stream.try_clone().expect("descriptors suffice");
+            Session { stream, old, version, filter: None, in_flight }
+        });
+        let before = std::mem::replace(&mut session.stream, stream);
+        if self.fault == Fault::KeepOld {
+            session.old.push(before);
+        } else if !session.is(&before) {
+            let _ = before.shutdown(std::net::Shutdown::Both);
+        }
+        let (reason, properties) = (ReasonCode::Success, ConnackProperties::default());
+        let mut bytes = Vec::new();
+        Packet::Connack(Connack { session_present: present, reason, properties }).encode(version, &mut bytes);
+        let _ = session.stream.write_all(&bytes);
+        if self.fault == Fault::ForgetInFlight {
+            session.in_flight.clear();
+        }
+        let ids: Vec<_> = session.in_flight.iter().map(|(id, _, _)| *id).collect();
+        ids.into_iter().for_each(|id| session.send(id, self.fault != Fault::OmitDup));
+    }
+}
+
 /// Starts a stub on a port of its own, which it returns.
 pub fn start(fault: Fault) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = listener.local_addr().expect("it is bound").port();
-    let broker = Arc::new(Mutex::new(Broker { fault, chances: 0, subscriptions: Vec::new() }));
+    let broker = Arc::new(Mutex::new(Broker { fault, chances: 0, subscriptions: Vec::new(), session: None }));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let broker = broker.clone();
@@ -146,6 +232,9 @@ fn handle(
         properties: AckProperties::default(),
     };
     match packet {
+        Packet::Connect(connect) if !connect.clean_start => {
+            broker.take_over(stream, version);
+        }
         Packet::Connect(_) => {
             let (reason, properties) = (ReasonCode::Success, ConnackProperties::default());
             Packet::Connack(Connack { session_present: false, reason, properties }).encode(version, replies);
@@ -155,6 +244,11 @@ fn handle(
             for entry in subscribe.filters.iter() {
                 let stream = stream.try_clone().expect("descriptors suffice");
                 let filter = entry.filter.to_string();
+                if let Some(session) = broker.session.as_mut().filter(|session| session.is(&stream)) {
+                    session.filter = Some(filter);
+                    codes.push(entry.options.qos as u8);
+                    continue;
+                }
                 broker.subscriptions.push(Subscription { filter, stream, version, held: None });
                 let qos = if broker.fault == Fault::Downgrade { QoS::AtMostOnce } else { entry.options.qos };
                 codes.push(qos as u8);
@@ -173,6 +267,11 @@ fn handle(
                     Packet::Puback(ack(id)).encode(version, replies)
                 }
                 Some(id) => Packet::Pubrec(ack(id)).encode(version, replies),
+            }
+        }
+        Packet::Puback(acknowledged) => {
+            if let Some(session) = broker.session.as_mut().filter(|session| session.is(stream)) {
+                session.in_flight.retain(|(id, _, _)| *id != acknowledged.packet_id);
             }
         }
         Packet::Pubrec(received) => Packet::Pubrel(ack(received.packet_id)).encode(version, replies),
