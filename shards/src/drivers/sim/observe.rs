@@ -1,7 +1,7 @@
 //! What the broker did in a step, as far as the reference has to know it: which bytes it has, whose session a link speaks for, and when
 //! that ended. Everything else the clients find out by reading.
 
-use super::client::{Attached, Sent};
+use super::client::{Attached, Link, Sent};
 use super::failure::{Checked, ensure, fail};
 use super::ledger::{Fate, SessionId};
 use super::network::SocketId;
@@ -116,13 +116,7 @@ impl World {
             format!("{:?}: epoch {:?} took over from {epoch}", view.client_id, view.epoch)
         })?;
         *epoch = view.epoch.0;
-        let sure = !self.links.iter().enumerate().any(|(other, link)| {
-            other != socket
-                && link.client == client
-                && link.connect_arrived.is_some()
-                && link.attached.is_none()
-                && !link.detached
-        });
+        let sure = !self.unseen_links(client).any(|other| other != socket);
         let link = &mut self.links[socket];
         ensure(view.expiry_seconds == link.expiry, "session", || {
             format!("expires after {} s instead of {} s", view.expiry_seconds, link.expiry)
@@ -145,6 +139,17 @@ impl World {
             will.fate = if matches!(will.fate, Fate::Due(at) if at > now) { Fate::Void } else { Fate::Open };
         }
         Ok(())
+    }
+
+    /// Links whose CONNECT is with the broker and that were not seen to get a session: they may have had one within a single step.
+    fn unseen_links(&self, client: usize) -> impl Iterator<Item = SocketId> {
+        let unseen = move |link: &Link| {
+            link.client == client
+                && link.connect_arrived.is_some()
+                && link.attached.is_none()
+                && !link.detached
+        };
+        self.links.iter().enumerate().filter(move |(_, link)| unseen(link)).map(|(socket, _)| socket)
     }
 
     fn resumed_or_new(
@@ -201,16 +206,20 @@ impl World {
     fn ended(&mut self, session: SessionId) -> Checked {
         let now = self.now;
         self.trace(|| format!("session {session} ended"));
+        let client = self.ledger.sessions[session].client;
+        let unseen = self.unseen_links(client).next().is_some();
+        let replaced = self.unseen_links(client).any(|socket| self.links[socket].clean);
         let record = &mut self.ledger.sessions[session];
         if let Some(will) = record.delayed_will.take() {
             let will = self.ledger.message(will);
             if let Fate::Due(at) = will.fate {
-                will.fate = Fate::Due(at.min(now));
+                // A link that came and went within the step may have resumed the session before its end.
+                will.fate = if unseen { Fate::Open } else { Fate::Due(at.min(now)) };
             }
         }
         let record = &mut self.ledger.sessions[session];
         let over = record.offline_since + Duration::from_secs(u64::from(record.expiry));
-        let rightly = !record.alive || record.expiry == 0 || over <= now;
+        let rightly = !record.alive || record.expiry == 0 || over <= now || replaced;
         record.alive = false;
         ensure(rightly, "session", || {
             format!("session {session} ended at {now:?}, not before {over:?} by right")
