@@ -75,7 +75,7 @@ impl Shard {
             Afterwards::Suback { key, replays, lsn, encoded } => {
                 self.reply(now, key, lsn, Reply::Encoded(encoded));
                 for replay in replays {
-                    self.retained.start(replay, &self.peers.positions());
+                    self.retained.start(replay);
                 }
             }
             Afterwards::Connack { key } => self.connack_when_logged(now, key),

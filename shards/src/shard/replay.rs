@@ -17,6 +17,10 @@ impl Shard {
     pub(super) fn advance_replay(&mut self, now: Time, key: ReplayKey) {
         let Some(replay) = self.retained.replays.get_mut(key) else { return };
         replay.ready = false;
+        if !replay.open && !self.open_replay(key) {
+            return self.retained.await_data(key);
+        }
+        let replay = self.retained.replays.get_mut(key).expect("looked at above");
         if replay.page.is_empty() {
             return self.next_page(key);
         }
@@ -27,6 +31,19 @@ impl Shard {
         if replay.page.is_empty() {
             self.retained.wake(key);
         }
+    }
+
+    /// Messages that were sent before their shard applied the interest may still lie on its lane, from a time when the same filter was
+    /// subscribed before; later ones were not sent. Only when those are consumed does a live message stand for the newest of its topic.
+    fn open_replay(&mut self, key: ReplayKey) -> bool {
+        let caught_up = |source| self.peers[source].consumed >= self.retained.sent_before_applied(source);
+        let caught_up = self.peers.others().iter().all(caught_up);
+        if caught_up {
+            let replay = self.retained.replays.get_mut(key).expect("the caller has looked");
+            replay.own_positions = self.peers.positions();
+            replay.open = true;
+        }
+        caught_up
     }
 
     /// The next message of the page, if the client can take it at once.

@@ -44,11 +44,13 @@ pub struct Replay {
     /// Stands in the line for a credit of its partition.
     creditless: bool,
     pub(super) started: bool,
+    /// What was on its way when the interest was applied has arrived: from here on live messages come without a gap.
+    pub(super) open: bool,
     /// Stands in the list of replays to advance.
     pub(super) ready: bool,
     /// Hashes of topics of which the session got a live retained message since.
     pub(super) live: BTreeSet<u64>,
-    /// This shard's own lane positions when the subscription was answered.
+    /// This shard's own lane positions when the replay opened.
     pub(super) own_positions: Box<[u64]>,
 }
 
@@ -64,7 +66,9 @@ pub(super) struct Retained {
     positions: Box<[Box<[u64]>]>,
     /// Queries without answer, the own ones among them.
     queries: VecDeque<(ShardId, RetainedQuery)>,
-    /// Something happened that may make a query answerable.
+    /// Replays that wait for what their shard has not consumed yet.
+    behind: VecDeque<ReplayKey>,
+    /// Something happened that may make a query answerable, or let a replay open.
     stirred: bool,
     pub(super) credits: Box<[usize]>,
     /// Replays that wait for a credit, by partition.
@@ -82,6 +86,7 @@ impl Retained {
             ready: VecDeque::new(),
             positions: (0..shards).map(|_| vec![0; shards].into()).collect(),
             queries: VecDeque::new(),
+            behind: VecDeque::new(),
             stirred: false,
             credits: vec![RETAINED_QUERY_CREDITS; shards].into(),
             creditless: (0..shards).map(|_| VecDeque::new()).collect(),
@@ -114,6 +119,7 @@ impl Retained {
             asked: false,
             creditless: false,
             started: false,
+            open: false,
             ready: false,
             live: BTreeSet::new(),
             own_positions: Box::default(),
@@ -121,10 +127,9 @@ impl Retained {
     }
 
     /// The SUBACK is out and the interest applied.
-    pub(super) fn start(&mut self, key: ReplayKey, own_positions: &[u64]) {
+    pub(super) fn start(&mut self, key: ReplayKey) {
         let Some(replay) = self.replays.get_mut(key).filter(|replay| !replay.started) else { return };
         replay.started = true;
-        replay.own_positions = own_positions.into();
         self.wake(key);
     }
 
@@ -141,11 +146,13 @@ impl Retained {
         self.replays.remove(key);
     }
 
-    /// A live retained message of `topic` reached the session of `replays`.
+    /// A live retained message of `topic` reached the session of `replays`. It makes the retained one superfluous only if no later one can be
+    /// missing: not before the replay is open.
     pub(super) fn went_live(&mut self, replays: &[ReplayKey], topic: &str) {
         let hash = self.key.hash(topic.as_bytes());
         for key in replays {
             if let Some(replay) = self.replays.get_mut(*key)
+                && replay.open
                 && replay.live.len() < REPLAY_LIVE_TOPICS_MAX
             {
                 replay.live.insert(hash);
@@ -199,8 +206,20 @@ impl Retained {
         }
     }
 
+    /// How many messages of `source` this shard must have consumed before a replay opens.
+    pub(super) fn sent_before_applied(&self, source: ShardId) -> u64 {
+        self.positions[source.index()][self.id.index()]
+    }
+
+    /// The replay of `key` goes on when more data is consumed.
+    pub(super) fn await_data(&mut self, key: ReplayKey) {
+        let replay = self.replays.get_mut(key).expect("the caller has looked");
+        replay.ready = true;
+        self.behind.push_back(key);
+    }
+
     pub(super) fn data_consumed(&mut self) {
-        self.stirred |= !self.queries.is_empty();
+        self.stirred |= !self.queries.is_empty() || !self.behind.is_empty();
     }
 
     /// Replays under way.
@@ -260,6 +279,8 @@ impl Shard {
     /// Answers queries whose lanes have caught up, and advances replays whose clients can take more.
     pub(super) fn advance_replays(&mut self, now: Time) {
         if std::mem::take(&mut self.retained.stirred) {
+            let behind = &mut self.retained.behind;
+            self.retained.ready.extend(behind.drain(..));
             self.answer_queries(now);
         }
         for _ in 0..self.retained.ready.len().min(REPLAYS_PER_TURN) {
