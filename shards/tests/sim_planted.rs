@@ -10,7 +10,7 @@ use shardmq_shards::drivers::sim::{Flavor, run};
 /// Seeds within which the bug must show.
 const SEEDS: u64 = 200;
 /// Steps of each run.
-const STEPS: u64 = 2_000;
+const STEPS: u64 = 4_000;
 
 /// Runs seeds of `flavor` with `bug` in the engine until `checker` sees it. Others may see it too: many bugs break several promises.
 fn caught_by(checker: &str, bug: Bug, flavor: Flavor) {

@@ -46,6 +46,8 @@ pub struct Profile {
     pub lagging: bool,
     /// Whether a turn looks at few lanes only.
     pub late_lanes: bool,
+    /// A thread that seldom has its turn.
+    pub laggard: Option<usize>,
     /// Steps between two rests, on average.
     pub rest_every: u64,
     /// Bytes that a socket holds for a client that does not read.
@@ -92,12 +94,17 @@ impl Profile {
         Profile {
             flavor,
             shards,
-            clients: 3 + random.below(if flavor == Flavor::FanOut { 12 } else { 7 }) as usize,
+            clients: 3 + random.below(if matches!(flavor, Flavor::FanOut | Flavor::Retained) {
+                12
+            } else {
+                7
+            }) as usize,
             lane_slots: if random.one_in(2) { 2 + random.below(3) as usize } else { 64 },
             fingerprint_bits: *random.pick(&[1, 3, 8, 8, 64]),
             coordinator_thread: shards > 4 || random.one_in(3),
             lagging: random.one_in(3),
-            late_lanes: flavor == Flavor::Retained || random.one_in(2),
+            late_lanes: random.one_in(2),
+            laggard: random.one_in(3).then(|| random.below(shards as u64) as usize),
             rest_every: if flavor == Flavor::Retained { 150 } else { 400 },
             window: *random.pick(&[128, 1_000, 20_000, 200_000]),
             limits: limits(tiny, fan_out, random),
@@ -127,7 +134,9 @@ fn weights(flavor: Flavor) -> Weights {
         Flavor::Roomy => Weights { publish: 300, ..mixed },
         Flavor::Takeover => Weights { leave: 40, again: 80, subscribe: 50, ..mixed },
         Flavor::FanOut => Weights { publish: 330, subscribe: 90, leave: 6, again: 4, ..mixed },
-        Flavor::Retained => Weights { publish: 150, subscribe: 200, unsubscribe: 120, leave: 10, ..mixed },
+        Flavor::Retained => {
+            Weights { publish: 200, subscribe: 260, unsubscribe: 200, leave: 5, again: 5, stall: 3, ..mixed }
+        }
         Flavor::Interest => Weights { publish: 200, subscribe: 150, unsubscribe: 100, ..mixed },
     }
 }

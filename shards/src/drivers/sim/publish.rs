@@ -41,7 +41,7 @@ impl World {
     }
 
     pub(super) fn publish_something(&mut self, client: ClientId, socket: SocketId) {
-        let topic = self.pick_topic();
+        let topic = self.pick_topic(client);
         let retained = topic >= RETAINED_FROM;
         // Order is promised per QoS: to end with the last of a topic takes one QoS.
         let qos = if retained { QoS::ALL[topic % 3] } else { *self.random.pick(&QoS::ALL) };
@@ -54,9 +54,13 @@ impl World {
         }
     }
 
-    fn pick_topic(&mut self) -> Topic {
+    fn pick_topic(&mut self, client: ClientId) -> Topic {
         let (from, below) = match self.profile.flavor {
-            Flavor::Retained => (RETAINED_FROM, WILLS_FROM),
+            // One writer for each topic: what was written last is then known.
+            Flavor::Retained if RETAINED_FROM + client < WILLS_FROM => {
+                (RETAINED_FROM + client, RETAINED_FROM + client + 1)
+            }
+            Flavor::Retained => (0, RETAINED_FROM),
             Flavor::FanOut => (0, 3),
             _ => (0, WILLS_FROM),
         };

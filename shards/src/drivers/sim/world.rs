@@ -124,6 +124,9 @@ impl World {
         }
         let threads = self.loops.len() + usize::from(self.coordinator.is_some());
         let thread = self.random.below(threads as u64) as usize;
+        if self.profile.laggard == Some(thread) && !self.random.one_in(3) {
+            return Ok(());
+        }
         self.step_thread(thread)
     }
 
