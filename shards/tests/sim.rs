@@ -1,11 +1,11 @@
-//! The simulator's runs: 1,000 seeds of 2,000 steps and more, with every state reached. `scripts/sim.sh N FIRST` runs others.
+//! The simulator's runs: 1,000 seeds of 4,000 steps and more, with every state reached. `scripts/sim.sh N FIRST` runs others.
 
 use shardmq_shards::drivers::sim::{Coverage, run};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Steps of a run before everybody comes home.
-const STEPS: u64 = 2_000;
+const STEPS: u64 = 4_000;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))

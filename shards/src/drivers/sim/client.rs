@@ -40,6 +40,7 @@ pub struct Client {
     /// QoS 2 packet ids received and not released.
     pub incoming: BTreeSet<PacketId>,
     next_id: PacketId,
+    early_ids: u16,
 }
 
 impl Client {
@@ -56,11 +57,17 @@ impl Client {
             outgoing: BTreeMap::new(),
             incoming: BTreeSet::new(),
             next_id: PacketId::MIN,
+            early_ids: 0,
         }
     }
 
     /// A packet id that nothing uses.
     pub fn packet_id(&mut self, link: &Link) -> PacketId {
+        if link.state == LinkState::Connecting {
+            // Its connection may be given up and served all the same: such an id is never used again.
+            self.early_ids += 1;
+            return PacketId::new(10_000 + self.early_ids).expect("a run is short");
+        }
         loop {
             let id = self.next_id;
             // A small range, so that ids come round.
