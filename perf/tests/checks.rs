@@ -142,7 +142,8 @@ fn a_session_may_be_taken_over_in_every_version() {
     for version in ["3", "4", "5"] {
         for race in [&[][..], &["--race"]] {
             let report = passes(Fault::None, &[&["takeover", "-V", version], race].concat());
-            assert!(report["takeovers"].as_u64().unwrap() > 50, "{report}");
+            // Few, so that a busy machine passes: the rate is measured, not tested.
+            assert!(report["takeovers"].as_u64().unwrap() > 5, "{report}");
             assert!(report["published"].as_u64().unwrap() > 100, "{report}");
             assert!(report["redelivered"].as_u64().unwrap() > 0, "{report}");
         }
