@@ -28,20 +28,25 @@ impl World {
         link.clean = clean;
         let version = self.clients[client].version;
         link.expiry = match (version, durable) {
+            (Version::V5, true) if self.calm => 1_000_000,
             (Version::V5, true) => *self.random.pick(&[5, 60, 1_000_000, u32::MAX]),
             (Version::V5, false) => 0,
             _ if clean => 0,
             _ => self.profile.limits.session_expiry_v3.as_secs() as u32,
         };
-        link.keep_alive = *self.random.pick(&[0, 10, 60]);
+        link.keep_alive = if self.calm { 0 } else { *self.random.pick(&[0, 10, 60]) };
         let keep_alive = link.keep_alive;
         if version == Version::V5 && keep_alive == 0 {
             link.keep_alive = self.profile.limits.keep_alive_max.as_secs() as u16;
         }
-        let (expiry, window) = (link.expiry, self.random.below(6) as u16);
+        let (expiry, window) = (link.expiry, if self.calm { 0 } else { self.random.below(6) as u16 });
         let reads = NonZeroU16::new(window);
         self.links.push(link);
-        let will = if self.random.one_in(3) { Some(self.make_will(client, socket)) } else { None };
+        let will = match self.next_will.take() {
+            Some(delay) => Some((self.make_will(client, socket).0, delay)),
+            None if self.calm || self.random.below(3) > 0 => None,
+            None => Some(self.make_will(client, socket)),
+        };
         let name = self.clients[client].name.clone();
         let mut connect = Connect::new(version, &name, clean);
         connect.keep_alive = keep_alive;

@@ -83,6 +83,10 @@ pub struct Loop {
     committed: Lsn,
     /// How far the log had confirmed from which step on.
     commits: Vec<(u64, Lsn)>,
+    /// Lanes that a scenario keeps it from looking at.
+    pub blind: ShardSet,
+    /// Reads bring one byte, and in between none.
+    pub byte_by_byte: bool,
     /// Times that a deadline ended the sleep.
     pub deadline_wakes: u64,
     /// Times that the look before sleeping found something.
@@ -109,6 +113,8 @@ impl Loop {
             late_lanes,
             committed: Lsn::NONE,
             commits: Vec::new(),
+            blind: ShardSet::EMPTY,
+            byte_by_byte: false,
             deadline_wakes: 0,
             sleep_refused: 0,
             replies_held: 0,
@@ -134,6 +140,7 @@ impl Loop {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let key = self.seat.shard.handle_accept(now, ListenerId(0), peer);
         self.records.insert(key, Record::new(socket));
+        self.actions(now);
         // As an accept in the ring: it completes a turn, awake or not.
         self.alarm.wake();
     }
@@ -171,7 +178,10 @@ impl Loop {
                 let (one, other) = (around.random.next_u64(), around.random.next_u64());
                 let bits = if self.late_lanes { one & other } else { one | other };
                 let bits = if around.calm { u64::MAX } else { bits };
-                self.seat.exchange_in_from(around.now, ShardSet::from_bits(bits & all.to_bits()));
+                self.seat.exchange_in_from(
+                    around.now,
+                    ShardSet::from_bits(bits & all.to_bits() & !self.blind.to_bits()),
+                );
                 Stage::Work
             }
             Stage::Work => {
@@ -197,6 +207,16 @@ impl Loop {
             }
         };
         self.actions(around.now);
+    }
+
+    /// Wakes it as a socket would.
+    pub fn stir(&self) {
+        self.alarm.wake();
+    }
+
+    /// Whether the next step is to go to sleep, or not.
+    pub fn is_about_to_sleep(&self) -> bool {
+        self.stage == Stage::Sleep
     }
 
     /// Whether the thread is at the start of a turn: all that it made is out.
@@ -252,7 +272,7 @@ impl Loop {
                 assert!(record.out.is_none(), "at most one buffer of a connection is with the driver");
                 record.out = Some((buffer, 0));
                 // Some drivers write at once, others hear of it in a later turn.
-                if around.random.one_in(2) {
+                if around.calm || around.random.one_in(2) {
                     self.send(around, key);
                 }
             }

@@ -25,16 +25,16 @@ impl World {
 
     /// Clients read and answer, threads run, until nothing moves.
     pub(super) fn settle(&mut self) -> Checked {
-        self.calm = true;
+        let calm = std::mem::replace(&mut self.calm, true);
         for _ in 0..ROUNDS_MAX {
             let clients = self.clients_answer()?;
             let threads = self.run_threads()?;
             if !clients && !threads {
-                self.calm = false;
+                self.calm = calm;
                 return Ok(());
             }
         }
-        self.calm = false;
+        self.calm = calm;
         let busy = (0..self.loops.len()).filter(|thread| self.loops[*thread].seat.busy());
         fail("idle", format!("no rest after {ROUNDS_MAX} rounds; busy: {:?}", busy.collect::<Vec<_>>()))
     }

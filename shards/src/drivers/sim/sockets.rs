@@ -28,10 +28,17 @@ impl Loop {
         let readable = socket.readable();
         if record.reading != Reading::No && readable > 0 {
             let readable = readable.min(READ_BYTES_MAX);
-            let count = if around.calm { readable } else { cut(around.random, readable).max(1) };
+            let count = match (self.byte_by_byte, around.calm) {
+                (true, _) => 1,
+                (false, true) => readable,
+                (false, false) => cut(around.random, readable).max(1),
+            };
             let bytes = socket.take(count);
             if record.reading == Reading::Once {
                 record.reading = Reading::No;
+            }
+            if self.byte_by_byte {
+                self.seat.shard.handle_input(around.now, key, &[]);
             }
             return self.seat.shard.handle_input(around.now, key, &bytes);
         }

@@ -31,6 +31,11 @@ impl Filter {
         Filter(index)
     }
 
+    /// The filter with this text.
+    pub fn named(text: &str) -> Filter {
+        Filter(FILTERS.iter().position(|filter| *filter == text).expect("a filter of the pool"))
+    }
+
     /// Its text.
     pub fn text(self) -> &'static str {
         FILTERS[self.0]

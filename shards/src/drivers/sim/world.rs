@@ -42,6 +42,8 @@ pub struct World {
     pub(super) epochs: BTreeMap<String, u64>,
     pub(super) coverage: Coverage,
     pub(super) calm: bool,
+    /// The next CONNECT carries a will with this delay, in seconds.
+    pub(super) next_will: Option<u32>,
     /// Tells what happens.
     pub(super) traced: bool,
 }
@@ -79,6 +81,7 @@ impl World {
             epochs: BTreeMap::new(),
             coverage: Coverage::default(),
             calm: false,
+            next_will: None,
             traced: std::env::var_os("SIM_TRACE").is_some(),
             random,
         }
