@@ -1,13 +1,14 @@
 //! The broker seen from outside: CPU time and memory from /proc.
 
 use crate::error::BenchError;
+use std::collections::BTreeMap;
 use std::fs;
 
 /// CPU time of a process so far, in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuTime {
-    /// Sum over its live threads, by the scheduler's own nanoseconds.
-    pub scheduled_ns: u64,
+    /// Of each live thread, by the scheduler's own account.
+    scheduled_ns: BTreeMap<u32, u64>,
     /// User time by /proc/PID/stat, in steps of a clock tick.
     pub user_ns: u64,
     /// System time by /proc/PID/stat, in steps of a clock tick.
@@ -15,24 +16,23 @@ pub struct CpuTime {
 }
 
 impl CpuTime {
-    /// What was used since `earlier`.
-    pub fn since(self, earlier: CpuTime) -> CpuTime {
+    /// What was used since `earlier`. A thread that has ended since takes nothing away from what the others used.
+    pub fn since(self, earlier: &CpuTime) -> CpuTime {
+        let before = |thread| earlier.scheduled_ns.get(thread).copied().unwrap_or(0);
+        let used = |(thread, ns): (&u32, &u64)| (*thread, ns.saturating_sub(before(thread)));
         CpuTime {
-            scheduled_ns: self.scheduled_ns.saturating_sub(earlier.scheduled_ns),
+            scheduled_ns: self.scheduled_ns.iter().map(used).collect(),
             user_ns: self.user_ns.saturating_sub(earlier.user_ns),
             system_ns: self.system_ns.saturating_sub(earlier.system_ns),
         }
     }
 
     /// The better of both accounts: the scheduler's is exact but forgets threads that ended, which the ticks remember.
-    pub fn best_ns(self) -> u64 {
+    pub fn best_ns(&self) -> u64 {
         let ticks_ns = self.user_ns + self.system_ns;
+        let scheduled_ns: u64 = self.scheduled_ns.values().sum();
         // A tenth more than the exact account is more than rounding can explain.
-        if ticks_ns > self.scheduled_ns + self.scheduled_ns / 10 + 100_000_000 {
-            ticks_ns
-        } else {
-            self.scheduled_ns
-        }
+        if ticks_ns > scheduled_ns + scheduled_ns / 10 + 100_000_000 { ticks_ns } else { scheduled_ns }
     }
 }
 
@@ -100,17 +100,16 @@ impl Process {
         Ok(tasks.flatten().filter_map(read).collect())
     }
 
-    fn scheduled(&self) -> Result<u64, BenchError> {
+    fn scheduled(&self) -> Result<BTreeMap<u32, u64>, BenchError> {
         let path = format!("{}/task", self.directory);
         let tasks =
             fs::read_dir(&path).map_err(|error| BenchError::system(format!("reading {path}"), error))?;
-        let mut sum_ns = 0;
-        for task in tasks.flatten() {
-            // A thread may end between the listing and the read.
-            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            sum_ns += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
-        }
-        Ok(sum_ns)
+        let read = |task: fs::DirEntry| {
+            let thread = task.file_name().to_str()?.parse().ok()?;
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?; // it may have ended
+            Some((thread, text.split(' ').next()?.parse().ok()?))
+        };
+        Ok(tasks.flatten().filter_map(read).collect())
     }
 
     fn ticks(&self) -> Result<(u64, u64), BenchError> {
@@ -149,10 +148,21 @@ mod tests {
         let (before, resident) = (own.cpu_time().unwrap(), own.resident_bytes().unwrap());
         let block = std::hint::black_box(vec![1u8; 32 << 20]);
         let mut sum = 0u64;
-        while own.cpu_time().unwrap().since(before).best_ns() < 30_000_000 {
+        while own.cpu_time().unwrap().since(&before).best_ns() < 30_000_000 {
             sum += block.iter().map(|&byte| u64::from(byte)).sum::<u64>();
         }
         assert!(own.resident_bytes().unwrap() >= resident + (30 << 20), "{sum}");
+    }
+
+    #[test]
+    fn a_thread_that_ends_takes_no_cpu_time_back() {
+        let time = |threads: &[(u32, u64)]| CpuTime {
+            scheduled_ns: threads.iter().copied().collect(),
+            user_ns: 0,
+            system_ns: 0,
+        };
+        let used = time(&[(1, 700), (3, 50)]).since(&time(&[(1, 500), (2, 9_000)]));
+        assert_eq!(used.best_ns(), 250);
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl CpuSpan {
 
     /// Ends now, after `seconds` in which `messages` were handled.
     pub fn end(&self, seconds: f64, messages: u64) -> Result<BrokerFigures, BenchError> {
-        let used = self.process.cpu_time()?.since(self.before);
+        let used = self.process.cpu_time()?.since(&self.before);
         let ticks_ns = (used.user_ns + used.system_ns).max(1);
         Ok(BrokerFigures {
             cpu_us_per_message: used.best_ns() as f64 / 1e3 / messages.max(1) as f64,
