@@ -78,8 +78,10 @@ pub struct Loop {
     pub(super) records: BTreeMap<ConnectionKey, Record>,
     /// Whether the log confirms late.
     lagging: bool,
-    /// Whether most lanes are not looked at in a turn, or most are.
+    /// Whether lanes can be late for many turns.
     late_lanes: bool,
+    /// The lane that is late, as the bit of its source.
+    late: u64,
     committed: Lsn,
     /// How far the log had confirmed from which step on.
     commits: Vec<(u64, Lsn)>,
@@ -111,6 +113,7 @@ impl Loop {
             records: BTreeMap::new(),
             lagging,
             late_lanes,
+            late: 0,
             committed: Lsn::NONE,
             commits: Vec::new(),
             blind: ShardSet::EMPTY,
@@ -174,14 +177,8 @@ impl Loop {
                 Stage::In
             }
             Stage::In => {
-                let all = ShardSet::first(self.seat.port.shards());
-                let (one, other) = (around.random.next_u64(), around.random.next_u64());
-                let bits = if self.late_lanes { one & other } else { one | other };
-                let bits = if around.calm { u64::MAX } else { bits };
-                self.seat.exchange_in_from(
-                    around.now,
-                    ShardSet::from_bits(bits & all.to_bits() & !self.blind.to_bits()),
-                );
+                let visible = self.visible_lanes(around);
+                self.seat.exchange_in_from(around.now, visible);
                 Stage::Work
             }
             Stage::Work => {
@@ -222,6 +219,20 @@ impl Loop {
     /// Whether the thread is at the start of a turn: all that it made is out.
     pub fn is_between_turns(&self) -> bool {
         self.stage == Stage::Sockets
+    }
+
+    /// The lanes that this turn looks at: one may be late for many turns, the others now and then.
+    fn visible_lanes(&mut self, around: &mut Surroundings<'_>) -> ShardSet {
+        let all = ShardSet::first(self.seat.port.shards()).to_bits();
+        if around.calm {
+            return ShardSet::from_bits(all & !self.blind.to_bits());
+        }
+        if self.late_lanes && around.random.one_in(8) {
+            let one = 1 << around.random.below(self.seat.port.shards() as u64);
+            self.late = if self.late == 0 { one } else { 0 };
+        }
+        let seen = around.random.next_u64() | around.random.next_u64();
+        ShardSet::from_bits(all & seen & !self.late)
     }
 
     fn count_waits(&mut self) {

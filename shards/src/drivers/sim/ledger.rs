@@ -45,6 +45,8 @@ pub struct Published {
     pub topic: Topic,
     /// The publisher's QoS.
     pub qos: QoS,
+    /// The session that published it, as far as was seen.
+    pub of: Option<SessionId>,
     /// To be retained.
     pub retain: bool,
     /// Has an expiry: may be missing.
@@ -246,8 +248,10 @@ impl Ledger {
         }
         check_will(message, &delivery)?;
         check_wanted(message, session, &delivery)?;
-        session.last_seen.insert(delivery.topic, Kept::Message(delivery.message));
         let first = !session.received.contains_key(&delivery.message);
+        if first || !delivery.dup {
+            session.last_seen.insert(delivery.topic, Kept::Message(delivery.message));
+        }
         let received = session.received.entry(delivery.message).or_default();
         received.fresh += u32::from(!delivery.dup || delivery.qos == QoS::ExactlyOnce);
         let allowed = allowed_deliveries(message, session);
@@ -275,7 +279,8 @@ fn check_will(message: &Published, delivery: &Delivery) -> Checked {
 }
 
 fn check_wanted(message: &Published, session: &Session, delivery: &Delivery) -> Checked {
-    let own = message.client == session.client && !delivery.retain;
+    // A client whose session has ended is somebody else when it comes back.
+    let own = message.of == Some(delivery.session) && !delivery.retain;
     let wanted = session.subscriptions.iter().filter(|subscription| {
         subscription.matches(message.topic)
             && subscription.gone.is_none_or(|gone| message.sent <= gone)

@@ -200,7 +200,7 @@ impl World {
             record.delayed_will = Some(will);
         }
         let message = self.ledger.message(will);
-        (message.fate, message.sent, message.arrived) = (fate, step, Some(step));
+        (message.fate, message.sent, message.arrived, message.of) = (fate, step, Some(step), Some(session));
     }
 
     fn ended(&mut self, session: SessionId) -> Checked {

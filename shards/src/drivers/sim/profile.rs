@@ -44,7 +44,7 @@ pub struct Profile {
     pub coordinator_thread: bool,
     /// Whether the log confirms late.
     pub lagging: bool,
-    /// Whether a turn looks at few lanes only.
+    /// Whether lanes can be late for many turns.
     pub late_lanes: bool,
     /// A thread that seldom has its turn.
     pub laggard: Option<usize>,
@@ -103,9 +103,9 @@ impl Profile {
             fingerprint_bits: *random.pick(&[1, 3, 8, 8, 64]),
             coordinator_thread: shards > 4 || random.one_in(3),
             lagging: random.one_in(3),
-            late_lanes: random.one_in(2),
+            late_lanes: flavor == Flavor::Retained || random.one_in(2),
             laggard: random.one_in(3).then(|| random.below(shards as u64) as usize),
-            rest_every: if flavor == Flavor::Retained { 150 } else { 400 },
+            rest_every: if flavor == Flavor::Retained { 600 } else { 400 },
             window: *random.pick(&[128, 1_000, 20_000, 200_000]),
             limits: limits(tiny, fan_out, random),
             weights: weights(flavor),
@@ -135,7 +135,7 @@ fn weights(flavor: Flavor) -> Weights {
         Flavor::Takeover => Weights { leave: 40, again: 80, subscribe: 50, ..mixed },
         Flavor::FanOut => Weights { publish: 330, subscribe: 90, leave: 6, again: 4, ..mixed },
         Flavor::Retained => {
-            Weights { publish: 200, subscribe: 260, unsubscribe: 200, leave: 5, again: 5, stall: 3, ..mixed }
+            Weights { publish: 120, subscribe: 300, unsubscribe: 200, leave: 5, again: 5, stall: 3, ..mixed }
         }
         Flavor::Interest => Weights { publish: 200, subscribe: 150, unsubscribe: 100, ..mixed },
     }

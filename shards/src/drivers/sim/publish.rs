@@ -29,6 +29,7 @@ impl World {
             link,
             topic,
             qos,
+            of: self.links[link].attached.map(|attached| attached.session),
             retain: false,
             expires: false,
             sends: 1,
