@@ -18,7 +18,7 @@ pub struct CpuTime {
 impl CpuTime {
     /// What was used since `earlier`. A thread that has ended since takes nothing away from what the others used.
     pub fn since(self, earlier: &CpuTime) -> CpuTime {
-        let before = |thread| earlier.scheduled_ns.get(thread).copied().unwrap_or(0);
+        let before = |thread: &u32| earlier.scheduled_ns.get(thread).copied().unwrap_or(0);
         let used = |(thread, ns): (&u32, &u64)| (*thread, ns.saturating_sub(before(thread)));
         CpuTime {
             scheduled_ns: self.scheduled_ns.iter().map(used).collect(),
