@@ -18,6 +18,7 @@ impl Shard {
         let Some(replay) = self.retained.replays.get_mut(key) else { return };
         replay.ready = false;
         if !replay.open && !self.open_replay(key) {
+            self.counters.retained_waits += 1;
             return self.retained.await_data(key);
         }
         let replay = self.retained.replays.get_mut(key).expect("looked at above");

@@ -85,7 +85,7 @@ numbers! {
         retained_refused,
         /// Retained copies left out because a newer message of their topic went first.
         retained_suppressed,
-        /// Retained queries that waited for lanes to catch up.
+        /// Replays and retained queries that waited for lanes to catch up.
         retained_waits,
     }
 }
