@@ -3,11 +3,11 @@
 use crate::broker::Process;
 use crate::cli::Shared;
 use crate::clock::{Clock, nanos};
-use crate::control::{Control, ControlFigures, Seen, load_side, median};
+use crate::control::{Control, ControlFigures, load_side, median};
 use crate::dial::prepare_process;
 use crate::error::BenchError;
 use crate::ledger::Violations;
-use crate::limits::{BURST_TAIL_NS, DESCRIPTORS_SPARE, WAIT_NS_MAX};
+use crate::limits::{DESCRIPTORS_SPARE, WAIT_NS_MAX};
 use crate::plan::{Pace, Plan};
 use crate::report::{BrokerFigures, CpuSpan, Latency};
 use crate::traffic::Traffic;
@@ -79,10 +79,11 @@ pub fn run(shared: &Shared, plan: BurstPlan) -> Result<BurstReport, BenchError> 
     for _ in 0..plan.rounds {
         before.push(control.watch(&mut load, nanos(shared.seconds))?);
         let span = CpuSpan::begin(broker.as_ref())?;
-        let (seen, span_ns) = burst(&mut control, &mut load, u64::from(plan.messages), (clock, stall_ns))?;
+        let span_ns = burst(&mut control, &mut load, u64::from(plan.messages), (clock, stall_ns))?;
         let copies = u64::from(plan.messages) * u64::from(plan.subscribers);
         cpu = span.map(|span| span.end(span_ns as f64 / 1e9, copies)).transpose()?;
-        during.push(seen);
+        control.catch_up(&mut load, stall_ns)?;
+        during.push(control.take_seen());
         spans_ms.push(span_ns as f64 / 1e6);
     }
     let latency = Latency::of(&load.exchange().take_latency());
@@ -105,14 +106,13 @@ pub fn run(shared: &Shared, plan: BurstPlan) -> Result<BurstReport, BenchError> 
     })
 }
 
-/// Publishes `messages` in a row and waits until all subscribers have them; what the control pair saw meanwhile, and how
-/// many nanoseconds that took.
+/// Publishes `messages` in a row and waits until all subscribers have them; how many nanoseconds that took.
 fn burst(
     control: &mut Control,
     load: &mut Traffic,
     messages: u64,
     (clock, stall_ns): (Clock, u64),
-) -> Result<(Seen, u64), BenchError> {
+) -> Result<u64, BenchError> {
     control.take_seen();
     let began_ns = clock.now_ns();
     load.exchange().grant(0, messages);
@@ -128,13 +128,7 @@ fn burst(
             break; // the ledger tells what is missing
         }
     }
-    let span_ns = clock.now_ns() - began_ns;
-    // What the control pair published last during the burst still has to arrive, and to be counted to it.
-    let end_ns = clock.now_ns() + BURST_TAIL_NS;
-    while clock.now_ns() < end_ns {
-        control.turn(load, end_ns.saturating_sub(clock.now_ns()))?;
-    }
-    Ok((control.take_seen(), span_ns))
+    Ok(clock.now_ns() - began_ns)
 }
 
 impl fmt::Display for BurstReport {

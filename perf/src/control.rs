@@ -94,6 +94,21 @@ impl Control {
         Ok(self.take_seen())
     }
 
+    /// Turns until everything that has been due for the pair has arrived, at most `limit_ns`: a load's late effects are counted to
+    /// the load and not to the calm after it.
+    pub fn catch_up(&mut self, load: &mut Traffic, limit_ns: u64) -> Result<(), BenchError> {
+        let end_ns = self.clock.now_ns() + limit_ns;
+        loop {
+            let now_ns = self.clock.now_ns();
+            let exchange = self.traffic.exchange();
+            let is_due = exchange.next_due_ns().is_some_and(|due_ns| due_ns <= now_ns);
+            if now_ns >= end_ns || (exchange.outstanding() == 0 && !is_due) {
+                return Ok(());
+            }
+            self.turn(load, 0)?; // a turn that sleeps ends when the next message is due, and never sees a moment of nothing
+        }
+    }
+
     /// What the pair has seen since the last call; a gap that is still open counts.
     pub fn take_seen(&mut self) -> Seen {
         let now_ns = self.clock.now_ns();

@@ -24,8 +24,6 @@ pub const POUR_MIB_MAX: u32 = 100_000;
 pub const STALLED_RECEIVE_BYTES: usize = 16 * 1024;
 /// Nanoseconds between two looks at the broker's memory while a load lasts: a look costs some 20 µs.
 pub const SAMPLE_NS: u64 = 20_000_000;
-/// Nanoseconds for which the pair beside a burst is watched on: its last message may come as late as the burst's last copy.
-pub const BURST_TAIL_NS: u64 = 10_000_000;
 /// MiB published to nobody before a memory baseline, so that the broker's receive buffers are in it.
 pub const TOUCH_MIB: u32 = 64;
 /// Rounds of a scenario that alternates calm and load.

@@ -94,7 +94,7 @@ pub fn run(shared: &Shared, plan: StallPlan) -> Result<StallReport, BenchError> 
     let (mut before, mut during, mut speeds) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..plan.rounds {
         let stalled = (!plan.reading).then(|| stalled(shared, &mut dialer, &prefix, round)).transpose()?;
-        control.watch(&mut load, WAIT_NS_MAX)?; // the pair catches up with what was due while that one connected
+        control.catch_up(&mut load, pour.stall_ns)?; // with what was due while that one connected
         before.push(control.watch(&mut load, nanos(shared.seconds))?);
         let (seen, seconds) = pour.round(&mut control, &mut load)?;
         during.push(seen);
@@ -180,6 +180,7 @@ impl Pour {
         }
         let seconds = (self.clock.now_ns() - began_ns) as f64 / 1e9;
         self.sample()?;
+        control.catch_up(load, self.stall_ns)?;
         Ok((control.take_seen(), seconds))
     }
 

@@ -174,7 +174,8 @@ fn a_stall_and_a_burst_are_seen_by_a_pair_beside_them() {
     let report = passes(Fault::None, &[&burst[..], &["-q", "1"]].concat());
     assert!(report["all_have_it_ms"].as_f64().unwrap() > 0.0, "{report}");
     let (before, during) = (&report["before"], &report["during"]);
-    assert!(before["deliveries"].as_u64().unwrap() > 500 && during["deliveries"].as_u64().unwrap() > 10);
+    let (before, during) = (before["deliveries"].as_u64().unwrap(), during["deliveries"].as_u64().unwrap());
+    assert!(before > 500 && during > 0 && during < before, "calm counted to the bursts: {report}");
     fails(Fault::Lose, &burst);
     for qos in ["0", "1"] {
         let reading = ["stall", "--reading", "--mib", "2", "--rounds", "2", "-s", "4096", "-q", qos];
