@@ -103,7 +103,11 @@ fn replica_bytes(filters: u64, peers: u64) -> f64 {
     for filter in 0..filters {
         let what = Fingerprinted::Exact(key().hash(format!("c/{filter:08}/x").as_bytes()));
         let change = InterestChange { what, any: true, durable: filter % 2 == 0 };
-        let batch = InterestBatch { changes: Box::new([change]), through: Ticket::from_number(filter + 1) };
+        let batch = InterestBatch {
+            changes: Box::new([change]),
+            groups: Box::default(),
+            through: Ticket::from_number(filter + 1),
+        };
         index.apply(ShardId::new(1 + (filter % peers) as usize), &batch);
     }
     assert_eq!(index.remote_interest_len() as u64, filters);

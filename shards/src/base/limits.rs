@@ -38,6 +38,16 @@ pub const MATCH_CACHE_SWEEP_MAX: usize = 64;
 pub const MATCH_SCRATCH_MAX: usize = 64 * 1024;
 /// Interest transitions in one batch: a batch is applied within one turn.
 pub const INTEREST_BATCH_MAX: usize = 512;
+/// Share names of one filter: each gets a copy of every message, chosen at once, so that this bounds the choosing of one PUBLISH.
+pub const SHARE_NAMES_PER_FILTER_MAX: usize = 256;
+/// Members of one standing that a message of a shared group asks before it goes on to the next standing, for what no list can know: its size.
+pub const SHARE_MEMBERS_ASKED_MAX: usize = 32;
+/// Copies taken back from members of shared groups that are dispatched again per turn.
+pub const REDISPATCHED_PER_TURN: usize = 1024;
+/// Copies taken back that wait to be dispatched again: many full queues of the default size. More are dropped and counted.
+pub const REDISPATCH_WAITING_MAX: usize = 64 * 1024;
+/// Copies taken from one member without connection at a time: the members who get them may fill up on the way.
+pub const RELIEF_COPIES_MAX: usize = 64;
 /// Payload bytes from which a copy shares the message instead of copying it: below, a memcpy is cheaper than the reference and the scattered send.
 pub const SHARED_PAYLOAD_BYTES_MIN: usize = 4 * 1024;
 /// Bytes that may wait in a connection's write buffer before messages stay in the session's queue: one socket buffer's worth.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::group::GroupId;
 use super::tree::FilterId;
 
 /// The filters of one session, as 16 bytes that the session keeps and the [`TopicIndex`](super::TopicIndex) of its shard fills.
@@ -65,6 +66,15 @@ impl FilterSet {
         few.into_iter().flatten().chain(many.into_iter().flatten()).copied()
     }
 
+    /// The shared groups among them.
+    pub(super) fn groups(&self) -> impl Iterator<Item = GroupId> {
+        let (few, many) = match &self.0 {
+            Held::Few { len, filters } => (Some(&filters[..usize::from(*len)]), None),
+            Held::Many(many) => (None, Some(many.range(FilterId::FIRST_GROUP..))),
+        };
+        few.into_iter().flatten().chain(many.into_iter().flatten()).filter_map(|id| id.group())
+    }
+
     pub(super) fn insert(&mut self, filter: FilterId) {
         match &mut self.0 {
             Held::Few { len, filters } => {
@@ -122,6 +132,19 @@ impl FilterSet {
 mod tests {
     use super::*;
     use crate::base::random::Random;
+
+    #[test]
+    fn the_groups_are_found_among_few_and_many() {
+        let mut held = FilterSet::new();
+        for n in 0..40 {
+            held.insert(FilterId::numbered(n));
+            held.insert(FilterId::of_group(GroupId::at_slot(100 - n)));
+            let mut groups: Vec<_> = held.groups().collect();
+            groups.sort();
+            let expected: Vec<_> = (0..=n).rev().map(|n| GroupId::at_slot(100 - n)).collect();
+            assert_eq!(groups, expected);
+        }
+    }
 
     #[test]
     fn behaves_as_a_set_in_sixteen_bytes() {

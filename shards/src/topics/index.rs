@@ -1,5 +1,6 @@
 //! The façade: all that a shard knows of where topics go.
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -7,6 +8,8 @@ use std::sync::Arc;
 use super::cache::{CacheStats, MatchCache, TopicGroups};
 use super::filter::TopicFilter;
 use super::filter_set::FilterSet;
+use super::group::GroupId;
+use super::groups::SharedGroups;
 use super::interest::{Announced, Announcements, CountChange, Fingerprinted, InterestBatch, Ticket};
 use super::levels::Levels;
 use super::name::TopicName;
@@ -34,16 +37,20 @@ pub struct Subscribed {
 /// the match cache over all. Lives in its shard, written by it alone; what crosses to other shards is an [`InterestBatch`].
 pub struct TopicIndex<K> {
     own: ShardId,
-    has_peers: bool,
-    key: HashKey,
+    pub(super) has_peers: bool,
+    pub(super) key: HashKey,
     /// Keeps fewer bits of every fingerprint in the simulator, so that filters collide.
     fingerprint_mask: u64,
-    tree: SubscriptionTree<K>,
-    shapes: Shapes,
-    announcements: Announcements,
-    replica: Replica,
+    pub(super) tree: SubscriptionTree<K>,
+    pub(super) shapes: Shapes,
+    pub(super) announcements: Announcements,
+    pub(super) replica: Replica,
     cache: MatchCache<K>,
     matching: Vec<Subscriber<K>>,
+    pub(super) groups: SharedGroups<K>,
+    matching_groups: Vec<GroupId>,
+    /// Groups that became able to take what members without connection have in their queues.
+    pub(super) relief: VecDeque<GroupId>,
     /// The routes of every topic that goes nowhere.
     nowhere: Arc<Routes<K>>,
 }
@@ -59,6 +66,9 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
             has_peers: shards > 1,
             fingerprint_mask: u64::MAX >> (64 - fingerprint_bits),
             tree: SubscriptionTree::new(key.clone()),
+            groups: SharedGroups::new(own, key.clone()),
+            matching_groups: Vec::new(),
+            relief: VecDeque::new(),
             key,
             shapes: Shapes::new(shards),
             announcements: Announcements::new(),
@@ -86,6 +96,9 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
         held: &mut FilterSet,
     ) -> Subscribed {
         let subscriber = Subscriber::new(key, options, identifier, durable);
+        if filter.shared().is_some() {
+            return self.join(filter, subscriber, held);
+        }
         let (id, replaced) = self.tree.insert(filter, subscriber);
         held.insert(id);
         if replaced != Some(subscriber) {
@@ -111,8 +124,8 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
 
     /// Takes out the subscription of `filter` by session `key`; returns whether there was one.
     pub fn unsubscribe(&mut self, key: K, filter: TopicFilter<'_>, held: &mut FilterSet) -> bool {
-        match self.tree.find(filter) {
-            Some(id) if self.tree.get(id, key).is_some() => {
+        match self.find(filter) {
+            Some(id) if self.held_subscription(id, key).is_some() => {
                 held.remove(id);
                 self.remove(id, key);
                 true
@@ -132,7 +145,10 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
         held.is_empty()
     }
 
-    fn remove(&mut self, id: FilterId, key: K) {
+    pub(super) fn remove(&mut self, id: FilterId, key: K) {
+        if let Some(group) = id.group() {
+            return self.part(group, key);
+        }
         // The session may be the last that keeps the filter: all that its text tells comes first.
         let what = self.changed(self.tree.text(id));
         let announced = self.announced(id);
@@ -150,12 +166,29 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
 
     /// The texts of the session's filters, in a fixed order.
     pub fn filters<'a>(&'a self, held: &'a FilterSet) -> impl Iterator<Item = &'a str> {
-        held.iter().map(|id| self.tree.text(id).as_str())
+        held.iter().map(|id| match id.group() {
+            Some(group) => self.groups.text(group).as_str(),
+            None => self.tree.text(id).as_str(),
+        })
     }
 
     /// The session's subscription of `filter`.
     pub fn subscription(&self, key: K, filter: TopicFilter<'_>) -> Option<&Subscriber<K>> {
-        self.tree.get(self.tree.find(filter)?, key)
+        self.held_subscription(self.find(filter)?, key)
+    }
+
+    fn find(&self, filter: TopicFilter<'_>) -> Option<FilterId> {
+        if filter.shared().is_some() {
+            return self.groups.find(filter.as_str()).map(FilterId::of_group);
+        }
+        self.tree.find(filter)
+    }
+
+    fn held_subscription(&self, id: FilterId, key: K) -> Option<&Subscriber<K>> {
+        match id.group() {
+            Some(group) => self.member(group, key),
+            None => self.tree.get(id, key),
+        }
     }
 
     /// The newest transition not yet settled that one of the session's filters depends on, else [`Ticket::ZERO`]: what the CONNACK of a
@@ -171,6 +204,9 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
 
     /// How the peers know this filter.
     fn announced(&self, id: FilterId) -> Announced {
+        if let Some(group) = id.group() {
+            return Announced::of_group(self.groups.key_of(group));
+        }
         let text = self.tree.text(id).as_str();
         match self.tree.shape(id) {
             None => Announced { shape: ShapeSlot::NONE, fingerprint: self.exact_fingerprint(text) },
@@ -185,7 +221,7 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
     }
 
     /// Which topics a change of `filter` concerns.
-    fn changed(&self, filter: TopicFilter<'_>) -> Fingerprinted {
+    pub(super) fn changed(&self, filter: TopicFilter<'_>) -> Fingerprinted {
         if !filter.is_wildcard() {
             return Fingerprinted::Exact(self.exact_fingerprint(filter.as_str()));
         }
@@ -194,11 +230,11 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
         Fingerprinted::Wildcard(shape, shape.fingerprint(&levels) & self.fingerprint_mask)
     }
 
-    fn invalidate(&mut self, filter: TopicFilter<'_>) {
+    pub(super) fn invalidate(&mut self, filter: TopicFilter<'_>) {
         self.invalidate_changed(self.changed(filter));
     }
 
-    fn invalidate_changed(&mut self, what: Fingerprinted) {
+    pub(super) fn invalidate_changed(&mut self, what: Fingerprinted) {
         match what {
             Fingerprinted::Exact(fingerprint) => self.cache.invalidate_exact(fingerprint),
             Fingerprinted::Wildcard(shape, fingerprint) => {
@@ -233,6 +269,11 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
         if self.matching.capacity() > MATCH_SCRATCH_MAX {
             self.matching = Vec::new();
         }
+        self.matching_groups.clear();
+        if !self.groups.is_empty() {
+            self.groups.matches(topic, hash, &mut self.matching_groups);
+        }
+        let routes = routes.with_groups(&self.matching_groups);
         if routes.is_nowhere() {
             return (self.nowhere.clone(), 0);
         }
@@ -247,12 +288,13 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
 
     /// The oldest transitions not yet sent, at most `max`, each with its state now. Every peer must get every batch, in order.
     pub fn next_batch(&mut self, max: usize) -> Option<InterestBatch> {
-        self.announcements.next_batch(max, &self.shapes)
+        self.announcements.next_batch(max, &self.shapes, |key| self.groups.state(key))
     }
 
     /// Every peer has applied everything up to `through`.
     pub fn settled(&mut self, through: Ticket) {
-        self.announcements.settled(through, &mut self.shapes);
+        let groups = &mut self.groups;
+        self.announcements.settled(through, &mut self.shapes, |group| groups.release(group));
     }
 
     /// Every peer has applied everything up to here.
@@ -263,6 +305,7 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
     /// Takes a peer's transitions into the replica.
     pub fn apply(&mut self, from: ShardId, batch: &InterestBatch) {
         assert!(from != self.own, "a shard does not apply its own interest");
+        self.apply_groups(from, &batch.groups);
         for change in &batch.changes {
             let applied = match change.what {
                 Fingerprinted::Exact(fingerprint) => {
@@ -284,30 +327,5 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
                 self.invalidate_changed(change.what);
             }
         }
-    }
-
-    /// Fingerprints in the replica of the peers' interest.
-    pub fn remote_interest_len(&self) -> usize {
-        self.replica.len()
-    }
-
-    /// Bytes of the replica of the peers' interest, as allocated.
-    pub fn remote_interest_bytes(&self) -> usize {
-        self.replica.memory_bytes()
-    }
-
-    /// Bytes of the own subscriptions and their counts, estimated; without the sessions' [`FilterSet`]s.
-    pub fn own_interest_bytes(&self) -> usize {
-        self.tree.memory_bytes() + if self.has_peers { self.announcements.memory_bytes() } else { 0 }
-    }
-
-    /// Wildcard shapes in use over own and remote interest.
-    pub fn shapes_len(&self) -> usize {
-        self.shapes.len()
-    }
-
-    /// Filters that own sessions subscribe.
-    pub fn filters_len(&self) -> usize {
-        self.tree.len()
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::group::{GroupId, GroupKey};
 use super::levels::fold;
+use super::members::Standings;
 use super::shape::{Shape, ShapeSlot, Shapes};
 use crate::base::parted::Parted;
 use crate::base::planted::{Bug, Planted};
@@ -50,19 +52,34 @@ pub struct InterestChange {
     pub durable: bool,
 }
 
+/// What one shard has of one shared group: absolute, too.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupChange {
+    /// The whole shared filter. Unlike a fingerprint it cannot be mistaken: a message goes to one member of each group, not to one of either.
+    pub text: Box<str>,
+    /// How the owner calls it: what a message for it must say.
+    pub key: GroupKey,
+    /// The owner's members.
+    pub standings: Standings,
+    /// Whether one of them is durable, with QoS above 0.
+    pub durable: bool,
+}
+
 /// Transitions of one shard, in the order of their tickets. Made by the owner, applied by every other shard; losing one would lose messages.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InterestBatch {
     /// The fingerprints that changed, each with its state when the batch was made.
     pub changes: Box<[InterestChange]>,
+    /// The shared groups that changed, likewise.
+    pub groups: Box<[GroupChange]>,
     /// Who has applied this batch and all before it has applied every transition up to this ticket.
     pub through: Ticket,
 }
 
-/// A fingerprint as this shard keeps it, with its own number for the shape.
+/// A fingerprint as this shard keeps it, with its own number for the shape; or a shared group by its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Announced {
-    /// [`ShapeSlot::NONE`] for a filter without wildcard.
+    /// [`ShapeSlot::NONE`] for a filter without wildcard, [`ShapeSlot::GROUP`] for a group.
     pub(super) shape: ShapeSlot,
     pub(super) fingerprint: u64,
 }
@@ -72,8 +89,16 @@ impl Announced {
         fold(self.fingerprint, u64::from(self.shape.number()))
     }
 
+    pub(super) fn of_group(key: GroupKey) -> Announced {
+        Announced { shape: ShapeSlot::GROUP, fingerprint: key.to_bits() }
+    }
+
+    fn group(self) -> Option<GroupKey> {
+        (self.shape == ShapeSlot::GROUP).then_some(GroupKey::from_bits(self.fingerprint))
+    }
+
     fn is_wildcard(self) -> bool {
-        self.shape != ShapeSlot::NONE
+        self.shape != ShapeSlot::NONE && self.shape != ShapeSlot::GROUP
     }
 }
 
@@ -188,12 +213,18 @@ impl Announcements {
         }
     }
 
-    fn queue(&mut self, announced: Announced, shapes: &mut Shapes) {
+    /// The members of a group change. Whether that is a transition of its own: the group must then be kept until it is settled.
+    pub(super) fn group_changes(&mut self, key: GroupKey, shapes: &mut Shapes) -> bool {
+        self.queue(Announced::of_group(key), shapes)
+    }
+
+    /// Whether it did not just join one that waits to be sent.
+    fn queue(&mut self, announced: Announced, shapes: &mut Shapes) -> bool {
         let hash = announced.hash();
         let ticket = self.last.next();
         let transition = Transition { announced, ticket };
         match self.unsettled.find_mut(hash, |t| t.announced == announced) {
-            Some(waiting) if waiting.ticket > self.last_sent => return,
+            Some(waiting) if waiting.ticket > self.last_sent => return false,
             Some(sent) => sent.ticket = ticket,
             None => {
                 self.unsettled.insert(hash, transition, |t| t.announced.hash());
@@ -204,6 +235,7 @@ impl Announcements {
         }
         self.last = ticket;
         self.queued.push_back(transition);
+        true
     }
 
     fn state(&self, announced: Announced) -> (bool, bool) {
@@ -218,10 +250,18 @@ impl Announcements {
     }
 
     /// The oldest queued transitions, at most `max`, with their state now.
-    pub(super) fn next_batch(&mut self, max: usize, shapes: &Shapes) -> Option<InterestBatch> {
+    pub(super) fn next_batch(
+        &mut self,
+        max: usize,
+        shapes: &Shapes,
+        group: impl Fn(GroupKey) -> GroupChange,
+    ) -> Option<InterestBatch> {
         let count = max.min(self.queued.len());
         let through = self.queued.get(count.checked_sub(1)?)?.ticket;
-        let changes = self.queued.range(..count).map(|transition| {
+        let groups = self.queued.range(..count).filter_map(|transition| transition.announced.group());
+        let groups = groups.map(group).collect();
+        let filters = self.queued.range(..count).filter(|transition| transition.announced.group().is_none());
+        let changes = filters.map(|transition| {
             let announced = transition.announced;
             let (any, durable) = self.state(announced);
             let what = if announced.is_wildcard() {
@@ -234,11 +274,11 @@ impl Announcements {
         let changes = changes.collect();
         self.sent.extend(self.queued.drain(..count));
         self.last_sent = through;
-        Some(InterestBatch { changes, through })
+        Some(InterestBatch { changes, groups, through })
     }
 
     /// Every peer has applied everything up to `through`, which must have been sent.
-    pub(super) fn settled(&mut self, through: Ticket, shapes: &mut Shapes) {
+    pub(super) fn settled(&mut self, through: Ticket, shapes: &mut Shapes, mut release: impl FnMut(GroupId)) {
         assert!(through <= self.last_sent, "nobody has applied what was not sent");
         while self.sent.front().is_some_and(|t| t.ticket <= through) {
             let done = self.sent.pop_front().expect("there is a front");
@@ -246,6 +286,9 @@ impl Announcements {
             self.unsettled.remove(done.announced.hash(), is_newest, |t| t.announced.hash());
             if done.announced.is_wildcard() {
                 shapes.release(done.announced.shape);
+            }
+            if let Some(group) = done.announced.group() {
+                release(group.id());
             }
         }
         self.settled = self.settled.max(through);

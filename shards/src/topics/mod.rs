@@ -4,31 +4,41 @@
 //! A shard owns one [`TopicIndex`] (DESIGN.md section 5) and one [`RetainedStore`](retained::RetainedStore). Files, from the outside in:
 //! `index` is the façade; `tree` (with `trie`, `subscribers`, `filter_set`) holds the own sessions' subscriptions in full detail; `interest`
 //! counts them per fingerprint and tells the peers; `replica` is what the peers told; `shape` names wildcard patterns for both; `cache` remembers
-//! `routes` per topic.
+//! `routes` per topic. `groups` (with `group`, `members`) are the shared subscriptions, which are neither counted by fingerprint nor part of the tree; `share` is
+//! their side of the façade.
 
 pub mod filter;
 pub mod filter_set;
+pub mod group;
+pub mod groups;
 pub mod index;
 pub mod interest;
+pub mod members;
 pub mod name;
 pub mod retained;
 pub mod routes;
 pub mod shape;
+pub mod share_strategy;
 pub mod subscribers;
 pub mod tree;
 
 mod cache;
 mod levels;
 mod replica;
+mod share;
+mod sizes;
 mod trie;
 
 pub use cache::CacheStats;
 pub use filter::TopicFilter;
 pub use filter_set::FilterSet;
+pub use group::{GroupId, GroupKey, Pick};
 pub use index::{Subscribed, TopicIndex};
-pub use interest::{Fingerprinted, InterestBatch, InterestChange, Ticket};
+pub use interest::{Fingerprinted, GroupChange, InterestBatch, InterestChange, Ticket};
+pub use members::Standing;
 pub use name::{TopicError, TopicName};
 pub use routes::{Receiver, Routes};
 pub use shape::Shape;
+pub use share_strategy::{ShareStrategies, ShareStrategy};
 pub use subscribers::Subscriber;
 pub use tree::{FilterId, SubscriptionTree};

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use super::group::GroupId;
 use super::subscribers::Subscriber;
 use crate::base::shard_set::ShardSet;
 use crate::wire::QoS;
@@ -64,6 +65,7 @@ pub struct Routes<K> {
     identifiers: Box<[u32]>,
     remote: ShardSet,
     remote_durable: ShardSet,
+    groups: Box<[GroupId]>,
 }
 
 impl<K: Copy + Ord + Debug> Routes<K> {
@@ -87,7 +89,12 @@ impl<K: Copy + Ord + Debug> Routes<K> {
             receivers.push(receiver(session, &mut identifiers));
         }
         let (receivers, identifiers) = (receivers.into_boxed_slice(), identifiers.into_boxed_slice());
-        Routes { receivers, identifiers, remote, remote_durable }
+        Routes { receivers, identifiers, remote, remote_durable, groups: Box::default() }
+    }
+
+    /// With the shared groups that match, too.
+    pub(super) fn with_groups(self, groups: &[GroupId]) -> Routes<K> {
+        Routes { groups: groups.into(), ..self }
     }
 
     /// The local sessions, in key order, each once.
@@ -123,15 +130,24 @@ impl<K: Copy + Ord + Debug> Routes<K> {
         self.remote_durable
     }
 
+    /// The shared groups one member of each of which gets it. Right only for a message that is published now: groups end.
+    pub fn groups(&self) -> &[GroupId] {
+        &self.groups
+    }
+
     /// Whether the topic goes nowhere.
     pub fn is_nowhere(&self) -> bool {
-        self.receivers.is_empty() && self.remote.is_empty()
+        self.receivers.is_empty() && self.remote.is_empty() && self.groups.is_empty()
     }
 
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> usize {
         // 16 bytes: the reference counts of the Arc around it.
-        size_of::<Routes<K>>() + 16 + size_of_val(&*self.receivers) + size_of_val(&*self.identifiers)
+        size_of::<Routes<K>>()
+            + 16
+            + size_of_val(&*self.receivers)
+            + size_of_val(&*self.identifiers)
+            + size_of_val(&*self.groups)
     }
 }
 

@@ -110,6 +110,8 @@ pub(super) struct ShapeSlot(u16);
 impl ShapeSlot {
     /// No shape: a filter without wildcard, or interest that nobody is told.
     pub(super) const NONE: ShapeSlot = ShapeSlot(u16::MAX);
+    /// A shared group, which is announced by its text.
+    pub(super) const GROUP: ShapeSlot = ShapeSlot(u16::MAX - 1);
 
     pub(super) const fn number(self) -> u16 {
         self.0
@@ -152,7 +154,7 @@ impl Shapes {
             self.slots.push(None);
             self.slots.len() - 1
         });
-        assert!(at < usize::from(u16::MAX), "unseen shapes are bounded per shard");
+        assert!(at < usize::from(u16::MAX - 1), "unseen shapes are bounded per shard");
         self.slots[at] = Some(InUse { shape, own: 0, remote: 0, introduced });
         ShapeSlot(at as u16)
     }

@@ -130,6 +130,16 @@ impl<K: Copy + Ord> Subscribers<K> {
         }
     }
 
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Subscribers::None => 0,
+            Subscribers::One(_) => 1,
+            Subscribers::Few(few) => few.len(),
+            Subscribers::Many(many) => many.len(),
+        }
+    }
+
     /// Whether nobody is left.
     pub(super) fn is_empty(&self) -> bool {
         matches!(self, Subscribers::None)
@@ -177,7 +187,7 @@ mod tests {
                 assert_eq!(subscribers.remove(key), map.remove(&key));
             }
             assert_eq!(subscribers.get(key), map.get(&key));
-            assert_eq!(subscribers.is_empty(), map.is_empty());
+            assert_eq!((subscribers.is_empty(), subscribers.len()), (map.is_empty(), map.len()));
             if step % 50 == 0 {
                 let mut all = Vec::new();
                 subscribers.collect(&mut all);

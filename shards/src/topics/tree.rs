@@ -1,6 +1,7 @@
 //! The subscriptions of this shard's own sessions, in full detail.
 
 use super::filter::TopicFilter;
+use super::group::GroupId;
 use super::levels::Levels;
 use super::name::TopicName;
 use super::shape::ShapeSlot;
@@ -10,15 +11,31 @@ use crate::base::hash::HashKey;
 use crate::base::parted::Parted;
 use crate::base::slab::{Key, Slab};
 
-/// Names a filter in its shard's tree, as long as someone subscribes it.
+/// Names a filter in its shard's tree, as long as someone subscribes it, or a shared group of which the session is a member.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FilterId(u32);
 
+/// The bit of a shared group's id: groups stand behind all filters.
+const GROUP: u32 = 1 << 31;
+
 impl FilterId {
     pub(super) const NONE: FilterId = FilterId(u32::MAX);
+    /// Where the groups begin.
+    pub(super) const FIRST_GROUP: FilterId = FilterId(GROUP);
 
     fn of<T>(key: Key<T>) -> FilterId {
-        FilterId(key.index() as u32)
+        let index = key.index() as u32;
+        assert!(index < GROUP, "fewer than 2^31 filters fit memory");
+        FilterId(index)
+    }
+
+    pub(super) fn of_group(group: GroupId) -> FilterId {
+        FilterId(GROUP | group.slot())
+    }
+
+    /// The group, when it is one.
+    pub(super) fn group(self) -> Option<GroupId> {
+        (self.0 & GROUP != 0 && self != FilterId::NONE).then(|| GroupId::at_slot(self.0 & !GROUP))
     }
 
     #[cfg(test)]
@@ -134,6 +151,11 @@ impl<K: Copy + Ord> SubscriptionTree<K> {
     /// The subscription of `id` by `key`.
     pub fn get(&self, id: FilterId, key: K) -> Option<&Subscriber<K>> {
         self.filters.at(id.0)?.subscribers.get(key)
+    }
+
+    /// How many subscribe `id`.
+    pub(super) fn subscribers_len(&self, id: FilterId) -> usize {
+        self.filter(id).subscribers.len()
     }
 
     /// The filter's text.
