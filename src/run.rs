@@ -1,11 +1,14 @@
 //! `shardmq run`: configuration over defaults, command line over both, then a broker until a signal ends it.
 
 use crate::cli::RunFlags;
-use crate::config::{self, ConfigError, Io, Listener, Placement, ProtocolVersion, Settings};
+use crate::config::{
+    self, ConfigError, Io, Listener, Placement, ProtocolVersion, Settings, SharedSubscriptions, Strategy,
+};
 use crate::{logging, signals};
 use shardmq_shards::drivers::probe::IoChoice;
 use shardmq_shards::server::placement::Placement as EnginePlacement;
 use shardmq_shards::server::{Broker, BrokerConfig, ListenerConfig};
+use shardmq_shards::topics::{ShareStrategies, ShareStrategy};
 use shardmq_shards::wire::Version;
 use std::process::ExitCode;
 
@@ -64,8 +67,22 @@ fn broker_config(settings: &Settings) -> BrokerConfig {
         ring_entries: settings.ring_entries.get(),
         connection_warm_up: settings.connection_warm_up.get(),
         limits: settings.engine_limits(),
+        share_strategies: share_strategies(&settings.shared_subscriptions),
         stats_interval: settings.stats_interval.get(),
     }
+}
+
+fn share_strategies(shared: &SharedSubscriptions) -> ShareStrategies {
+    let strategy = |strategy| match strategy {
+        Strategy::RoundRobin => ShareStrategy::RoundRobin,
+        Strategy::Random => ShareStrategy::Random,
+        Strategy::Sticky => ShareStrategy::Sticky,
+        Strategy::HashClient => ShareStrategy::HashClient,
+        Strategy::HashTopic => ShareStrategy::HashTopic,
+        Strategy::Local => ShareStrategy::Local,
+    };
+    let groups = shared.groups.iter().map(|group| (group.name.as_str().into(), strategy(group.strategy)));
+    ShareStrategies::new(strategy(shared.strategy), groups.collect())
 }
 
 fn listener_config(listener: &Listener) -> ListenerConfig {

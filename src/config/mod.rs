@@ -5,7 +5,9 @@ mod error;
 mod settings;
 
 pub use error::{ConfigError, WrongText};
-pub use settings::{Io, Listener, LogLevel, Placement, ProtocolVersion, Settings, ShardCount};
+pub use settings::{
+    Io, Listener, LogLevel, Placement, ProtocolVersion, Settings, ShardCount, SharedSubscriptions, Strategy,
+};
 
 use ron::extensions::Extensions;
 use std::path::Path;
@@ -47,6 +49,20 @@ pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
 pub fn check(settings: &Settings) -> Result<(), ConfigError> {
     if settings.listeners.is_empty() {
         return Err(ConfigError::Refused("listeners: at least one is needed".to_owned()));
+    }
+    let groups = &settings.shared_subscriptions.groups;
+    for (at, group) in groups.iter().enumerate() {
+        let name = &group.name;
+        if name.is_empty() || name.contains(['/', '+', '#']) {
+            return Err(ConfigError::Refused(format!(
+                "shared_subscriptions.groups: `{name}` is no share name: it has at least one character and none of / + #"
+            )));
+        }
+        if groups[..at].iter().any(|other| other.name == *name) {
+            return Err(ConfigError::Refused(format!(
+                "shared_subscriptions.groups: `{name}` is named twice"
+            )));
+        }
     }
     for listener in &settings.listeners {
         let address = listener.address;
@@ -167,6 +183,21 @@ mod tests {
         let wrapped =
             parse_text("(shards: Some(4), listeners: [(address: \"[::1]:1\", versions: Some([V3_1, V5]))])");
         assert_eq!(plain.expect("right"), wrapped.expect("right"));
+    }
+
+    #[test]
+    fn shared_groups_have_strategies_by_name() {
+        let shared = |text: &str| parse_text(&format!("(shared_subscriptions: ({text}))"));
+        let settings =
+            shared("strategy: hash_client, groups: [(name: \"g\", strategy: sticky)]").expect("right");
+        check(&settings).expect("a name may have its own");
+        assert_eq!(settings.shared_subscriptions.strategy, Strategy::HashClient);
+        assert_eq!(settings.shared_subscriptions.groups[0].strategy, Strategy::Sticky);
+        for names in ["\"\"", "\"a/b\"", "\"+\"", "\"a\", strategy: local), (name: \"a\""] {
+            let text = format!("groups: [(name: {names}, strategy: local)]");
+            assert!(check(&shared(&text).expect("readable")).is_err(), "{names}");
+        }
+        assert!(complaint("(shared_subscriptions: (strategy: fair))").contains("round_robin"));
     }
 
     #[test]

@@ -42,8 +42,49 @@ pub struct Settings {
     pub connection_warm_up: Number<0, 10_000_000>,
     /// Receivers of one message that are served per turn.
     pub fan_out_batch: Number<1, 1_000_000>,
+    /// How shared subscriptions spread their messages.
+    pub shared_subscriptions: SharedSubscriptions,
     /// What one client may take.
     pub limits: ClientLimits,
+}
+
+/// How shared subscriptions spread their messages.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SharedSubscriptions {
+    /// Of every group that is not named below.
+    pub strategy: Strategy,
+    /// Groups with a strategy of their own.
+    pub groups: Vec<ShareGroup>,
+}
+
+/// The groups of one share name.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareGroup {
+    /// What stands between `$share/` and the filter.
+    pub name: String,
+    /// Which member gets the next message.
+    pub strategy: Strategy,
+}
+
+/// Which member of a group gets the next message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// Any.
+    Random,
+    /// The same as last time.
+    Sticky,
+    /// By the publisher's client id.
+    HashClient,
+    /// By the topic.
+    HashTopic,
+    /// One after the other on the publisher's shard, elsewhere only when that has none.
+    Local,
 }
 
 /// One address on which clients connect.
@@ -173,6 +214,7 @@ impl Default for Settings {
             ring_entries: Number::new(256),
             connection_warm_up: Number::new(1_024),
             fan_out_batch: Number::new(limits.fan_out_batch.into()),
+            shared_subscriptions: SharedSubscriptions::default(),
             limits: ClientLimits::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! Messages between shards.
 
 use crate::base::lsn::Lsn;
-use crate::topics::{InterestBatch, Ticket};
+use crate::topics::{GroupKey, InterestBatch, Ticket};
 use crate::wire::Message;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,6 +31,19 @@ pub struct Deliver {
     pub retained_position: u64,
     /// The log record that this message belongs to.
     pub lsn: Lsn,
+    /// The shared groups of which one member at the receiver gets it.
+    pub groups: Box<[SharedPick]>,
+    /// It has been sent on once because nobody could take it: whoever is at the receiver takes it or drops it.
+    pub sent_on: bool,
+}
+
+/// One shared group in a [`Deliver`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SharedPick {
+    /// The group as the receiver named it.
+    pub key: GroupKey,
+    /// What the sender's strategy chose the receiver by, and it is to choose the member by.
+    pub spread: u64,
 }
 
 /// Everything between two shards that is not a PUBLISH: never behind data.

@@ -15,4 +15,6 @@ pub use board::MeshHandle;
 pub use claim::{Claim, ClaimBatch, ClaimReplies, ClaimReply, Epoch, Outcome, Release};
 pub use coordinator_port::CoordinatorPort;
 pub use lane::{Coordination, Port, mesh, mesh_with_slots};
-pub use message::{Control, Deliver, Handoff, ListenerId, RetainedMatches, RetainedQuery, Socket};
+pub use message::{
+    Control, Deliver, Handoff, ListenerId, RetainedMatches, RetainedQuery, SharedPick, Socket,
+};

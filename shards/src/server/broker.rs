@@ -208,6 +208,7 @@ fn shard_config(config: &BrokerConfig, index: usize, shards: usize, key: &HashKe
         seed: random_seed(),
         fingerprint_bits: 64,
         listener_versions: config.listeners.iter().map(|listener| listener.versions.clone()).collect(),
+        share_strategies: config.share_strategies.clone(),
         connection_warm_up: config.connection_warm_up.div_ceil(shards),
         planted: Planted::default(),
     }

@@ -3,6 +3,7 @@
 use super::placement::Placement;
 use crate::base::limits::Limits;
 use crate::drivers::probe::IoChoice;
+use crate::topics::ShareStrategies;
 use crate::wire::Version;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct BrokerConfig {
     pub connection_warm_up: usize,
     /// What clients may take.
     pub limits: Limits,
+    /// How shared subscriptions spread their messages.
+    pub share_strategies: ShareStrategies,
     /// Span between two statistics lines in the log; zero: none.
     pub stats_interval: Duration,
 }

@@ -3,6 +3,7 @@
 use super::{Splice, WriteBuffer};
 use crate::base::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::base::time::Time;
+use crate::topics::GroupId;
 use crate::wire::{Delivery, Message, PacketId, Publish, QoS, Version};
 
 /// A message being published: borrowed from the read buffer as long as that is enough, owned from the first copy that has to wait.
@@ -121,6 +122,8 @@ pub struct PendingCopy {
     pub qos: QoS,
     /// The copy's retain flag.
     pub retain: bool,
+    /// The shared group that it was made for; any of its members could have got it.
+    pub group: Option<GroupId>,
 }
 
 impl PendingCopy {

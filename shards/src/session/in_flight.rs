@@ -12,6 +12,7 @@
 
 use super::PendingCopy;
 use crate::base::limits::IN_FLIGHT_SPAN_FACTOR;
+use crate::topics::GroupId;
 use crate::wire::PacketId;
 use std::collections::VecDeque;
 
@@ -207,6 +208,26 @@ impl InFlight {
         self.resend_from == self.slots.len()
     }
 
+    /// Takes out the QoS 1 copies of shared groups, oldest first: at the session's end they go to another member (MQTT 5 section 4.8.2). Those
+    /// of QoS 2 never do [MQTT-4.8.2-5].
+    pub fn take_shared(&mut self) -> Vec<PendingCopy> {
+        let shared = |slot: &Option<Slot>| matches!(slot, Some(Slot { state: State::Puback(copy), .. }) if copy.group.is_some());
+        let at: Vec<usize> = (0..self.slots.len()).filter(|at| shared(&self.slots[*at])).collect();
+        let packet_ids: Vec<PacketId> = at.into_iter().map(|at| self.first.plus(at)).collect();
+        packet_ids.into_iter().filter_map(|packet_id| self.puback(packet_id)).collect()
+    }
+
+    /// The client has left a shared group: what is in flight stays with it, whatever happens.
+    pub fn forget_group(&mut self, group: GroupId) {
+        for slot in self.slots.iter_mut().flatten() {
+            if let State::Puback(copy) | State::Pubrec(copy) = &mut slot.state
+                && copy.group == Some(group)
+            {
+                copy.group = None;
+            }
+        }
+    }
+
     /// Messages whose payload is still kept: they count as in flight, the rest was delivered.
     pub fn undelivered(&self) -> usize {
         self.slots.iter().flatten().filter(|slot| !matches!(slot.state, State::Pubcomp)).count()
@@ -238,6 +259,7 @@ mod tests {
             identifiers: Identifiers::None,
             qos,
             retain: false,
+            group: None,
         }
     }
 

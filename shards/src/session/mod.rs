@@ -7,6 +7,7 @@ mod keep_alive;
 mod outbound;
 mod waiting;
 mod will;
+mod withdraw;
 mod write_buffer;
 
 pub use copy::{Encoded, Identifiers, Incoming, PendingCopy};

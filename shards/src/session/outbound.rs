@@ -10,6 +10,7 @@ use super::{Encoded, Identifiers, Incoming, PendingCopy, WriteBuffer};
 use crate::base::limits::{Limits, WRITE_BUFFER_BYTES_MAX};
 use crate::base::planted::{Bug, Planted};
 use crate::base::time::Time;
+use crate::topics::GroupId;
 use crate::wire::{Ack, Packet, PacketId, QoS, Version};
 
 /// Why a copy was not delivered. Every copy that is made and not delivered is counted under one of these or as expired.
@@ -26,16 +27,19 @@ pub enum DropReason {
     SessionEnded,
     /// The client answered PUBREC with an error code.
     Refused,
+    /// Its shared group lost its last member.
+    NoMember,
 }
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [DropReason; 5] = [
+    pub const ALL: [DropReason; 6] = [
         DropReason::QueueFull,
         DropReason::Offline,
         DropReason::PacketTooLarge,
         DropReason::SessionEnded,
         DropReason::Refused,
+        DropReason::NoMember,
     ];
 
     /// The name in logs and metrics.
@@ -46,6 +50,7 @@ impl DropReason {
             DropReason::PacketTooLarge => "packet_too_large",
             DropReason::SessionEnded => "session_ended",
             DropReason::Refused => "refused",
+            DropReason::NoMember => "no_member",
         }
     }
 }
@@ -80,6 +85,8 @@ pub struct Offer<'o, 'i> {
     pub retain: bool,
     /// The matching subscriptions' identifiers.
     pub identifiers: &'o [u32],
+    /// The shared group that it is for.
+    pub group: Option<GroupId>,
 }
 
 impl Offer<'_, '_> {
@@ -89,6 +96,7 @@ impl Offer<'_, '_> {
             identifiers: Identifiers::from(self.identifiers),
             qos: self.qos,
             retain: self.retain,
+            group: self.group,
         }
     }
 }
@@ -122,13 +130,13 @@ pub struct Pumped {
 /// The outbound half of a session.
 #[derive(Debug)]
 pub struct Outbound {
-    in_flight: InFlight,
-    in_flight_bytes: usize,
+    pub(super) in_flight: InFlight,
+    pub(super) in_flight_bytes: usize,
     window: u16,
     /// Copies dropped as expired to make room, not reported yet.
     expired: u32,
     /// Boxed: nearly every session has nothing waiting nearly always.
-    waiting: Option<Box<Waiting>>,
+    pub(super) waiting: Option<Box<Waiting>>,
 }
 
 impl Outbound {

@@ -57,6 +57,26 @@ impl Waiting {
         Some(copy)
     }
 
+    /// Whether half of it is free.
+    pub(super) fn has_headroom(&self, limits: &Limits) -> bool {
+        self.len() <= limits.queue_messages_max as usize / 2
+            && self.bytes <= limits.queue_bytes_max as usize / 2
+    }
+
+    /// Takes out the copies for which `is` holds, at most `max` of each queue, oldest first.
+    pub(super) fn withdraw(&mut self, max: usize, is: impl Fn(&PendingCopy) -> bool) -> Vec<PendingCopy> {
+        let mut taken = Vec::new();
+        for queue in [&mut self.acknowledged, &mut self.unacknowledged] {
+            let enough = taken.len().saturating_add(max);
+            for copy in std::mem::take(queue) {
+                let out = taken.len() < enough && is(&copy);
+                if out { taken.push(copy) } else { queue.push_back(copy) }
+            }
+        }
+        self.bytes -= taken.iter().map(|copy| copy.message.memory_bytes()).sum::<usize>();
+        taken
+    }
+
     /// Drops the QoS 0 copies; how many those were.
     pub(super) fn drop_unacknowledged(&mut self) -> usize {
         let dropped = std::mem::take(&mut self.unacknowledged);

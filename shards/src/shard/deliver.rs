@@ -7,7 +7,7 @@ use super::session::SessionKey;
 use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::session::{DropReason, Encoded, Incoming, Offer, Offered, Writer};
-use crate::topics::{Receiver, Routes};
+use crate::topics::{GroupId, Receiver, Routes};
 use crate::wire::{QoS, Version};
 
 /// One encoding per class of receivers (v3 or v5, QoS, retain), and one for copies with subscription identifiers.
@@ -51,8 +51,10 @@ pub(super) struct CopyHead<'a> {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) identifiers: &'a [u32],
-    /// Not from the retained store.
+    /// Neither from the retained store nor of a shared subscription: a replay of an older retained message must not follow it.
     pub(super) live: bool,
+    /// The shared group that it is for.
+    pub(super) group: Option<GroupId>,
 }
 
 impl Shard {
@@ -76,6 +78,7 @@ impl Shard {
                     retain: message_retain && receiver.retain_as_published_for_publisher(),
                     identifiers: routes.identifiers_for_publisher(receiver),
                     live: true,
+                    group: None,
                 }
             } else {
                 CopyHead {
@@ -83,6 +86,7 @@ impl Shard {
                     retain: message_retain && receiver.retain_as_published(),
                     identifiers: routes.identifiers_of(receiver),
                     live: true,
+                    group: None,
                 }
             };
             durable |= self.deliver_copy(now, incoming, receiver.key(), &copy);
@@ -112,6 +116,22 @@ impl Shard {
             self.counters.expired += 1;
             return false;
         }
+        let durable = session.is_durable() && copy.qos > QoS::AtMostOnce;
+        let offered = self.offer(now, incoming, key, copy);
+        self.count_offered(offered);
+        durable
+    }
+
+    /// Offers one copy to a session that is there. Nothing is counted but what expired to make room.
+    #[inline]
+    pub(super) fn offer(
+        &mut self,
+        now: Time,
+        incoming: &mut Incoming<'_>,
+        key: SessionKey,
+        copy: &CopyHead<'_>,
+    ) -> Offered {
+        let session = self.sessions.get_mut(key).expect("a copy is offered to a session that is there");
         let connection = session.connection.and_then(|key| Some((key, self.connections.get_mut(key)?)));
         let mut connection = connection.filter(|(_, connection)| connection.phase == Phase::Connected);
         let encoded = match &connection {
@@ -125,6 +145,7 @@ impl Shard {
             qos: copy.qos,
             retain: copy.retain,
             identifiers: copy.identifiers,
+            group: copy.group,
         };
         let writer = connection.as_mut().map(|(_, connection)| Writer {
             version: connection.version,
@@ -135,20 +156,24 @@ impl Shard {
         if let Some((key, connection)) = connection {
             self.outputs.flush(key, connection);
         }
-        let durable = session.is_durable() && copy.qos > QoS::AtMostOnce;
+        if matches!(offered, Offered::Queued | Offered::Dropped(_)) {
+            self.counters.expired += u64::from(session.outbound.take_expired());
+        }
+        offered
+    }
+
+    /// Counts what became of a copy.
+    #[inline]
+    pub(super) fn count_offered(&mut self, offered: Offered) {
         match offered {
             Offered::Written => {
                 self.counters.messages_out += 1;
                 self.counters.delivered += 1;
             }
             Offered::InFlight => self.counters.messages_out += 1,
-            Offered::Queued => self.counters.expired += u64::from(session.outbound.take_expired()),
+            Offered::Queued => {}
             Offered::Dropped(_) if self.planted.is(Bug::DropNotCounted) => {}
-            Offered::Dropped(reason) => {
-                self.counters.expired += u64::from(session.outbound.take_expired());
-                self.drop_copies(reason, 1);
-            }
+            Offered::Dropped(reason) => self.drop_copies(reason, 1),
         }
-        durable
     }
 }

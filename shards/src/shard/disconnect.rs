@@ -154,6 +154,9 @@ impl Shard {
         session.connection = None;
         session.offline_since = now;
         session.inbound.restart();
+        let session_ends = session.expiry_seconds == 0;
+        self.member_offline(now, key, session_ends);
+        let Some(session) = self.sessions.get_mut(key) else { return };
         let dropped = session.outbound.disconnected();
         self.offline_sessions += 1;
         if farewell == Farewell::Clean || self.planted.is(Bug::WillForgotten) {
@@ -207,6 +210,7 @@ impl Shard {
     /// The session is gone: its will is due at the latest now, what waits for it is dropped and counted, its id released.
     pub(super) fn end_session(&mut self, now: Time, key: SessionKey) {
         self.publish_will(now, key);
+        self.leave_shares(key);
         let Some(mut session) = self.sessions.remove(key) else { return };
         debug_assert!(session.connection.is_none(), "a session ends after its connection");
         self.offline_sessions -= 1;
@@ -223,6 +227,7 @@ impl Shard {
         identity.session = None;
         // Its own epoch: when a newer claim ends it, the coordinator must not forget the id that the newer one has.
         self.coordination.releases.push_back(Release { client_id: session.client_id, epoch: session.epoch });
+        self.advance_redispatch(now);
     }
 
     /// Progress of a write that the driver was given; `finished` gives the buffer back.

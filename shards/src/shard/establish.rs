@@ -10,7 +10,7 @@ use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::mesh::Epoch;
 use crate::session::{Inbound, KeepAlive, Outbound, Will};
-use crate::topics::FilterSet;
+use crate::topics::{FilterSet, Standing};
 use crate::wire::{Connack, ConnackProperties, Connect, Packet, ReasonCode, Split, split};
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -77,6 +77,7 @@ impl Shard {
             offline_since: now,
             timer: None,
             filters: FilterSet::default(),
+            congested: false,
             inbound: Inbound::default(),
             outbound: Outbound::new(self.limits.in_flight_max),
             will: None,
@@ -144,7 +145,6 @@ impl Shard {
                 maximum_packet_size: NonZeroU32::new(limits.packet_bytes_max),
                 assigned_client_id: assigned,
                 topic_alias_maximum: Some(limits.topic_alias_max),
-                shared_available: Some(false),
                 server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
                 ..ConnackProperties::default()
             },
@@ -173,11 +173,14 @@ impl Shard {
         connection.phase = Phase::Connected;
         self.half_open -= 1;
         self.counters.connected += 1;
-        let extra = connection.extra.take().unwrap_or_default();
+        let (extra, session) = (connection.extra.take().unwrap_or_default(), connection.session);
         self.write(key, |out| out.extend_from_slice(&extra.connack));
         self.arm_keep_alive(now, key);
         self.outputs.actions.push_back(Action::Read(key));
         self.pump(now, key);
+        if let Some(session) = session {
+            self.set_standing(session, Standing::Ready);
+        }
         self.read_unread(now, key);
         self.close_if_ended(now, key);
     }
@@ -216,8 +219,12 @@ impl Shard {
         self.counters.messages_out += u64::from(pumped.published);
         self.counters.delivered += u64::from(pumped.delivered);
         self.counters.expired += u64::from(pumped.expired);
+        let congested = session.congested.then_some(connection.session).flatten();
         self.outputs.flush(key, connection);
         self.drop_copies(crate::session::DropReason::PacketTooLarge, u64::from(pumped.too_large));
+        if let Some(session) = congested {
+            self.relieve_congestion(session);
+        }
     }
 
     /// Encodes a packet to `key` in its own version.

@@ -57,6 +57,8 @@ pub struct Sizes {
     pub parked: usize,
     /// Messages for lanes that the turn has not pushed.
     pub unsent: usize,
+    /// Copies of shared groups between two members.
+    pub between_members: usize,
     /// Fingerprints that the peers have, as this shard knows.
     pub remote_interest: usize,
     /// Filters that own sessions subscribe.
@@ -111,6 +113,7 @@ impl Shard {
             interest_waiters: self.interest.len(),
             parked: connections().filter(parked).count(),
             unsent: self.peers.unsent(),
+            between_members: self.redispatch.len(),
             remote_interest: self.topics.remote_interest_len(),
             filters: self.topics.filters_len(),
         }

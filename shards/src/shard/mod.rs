@@ -36,10 +36,12 @@ mod output;
 mod peer;
 mod peers;
 mod publish;
+mod redispatch;
 mod replay;
 mod reply;
 mod retained;
 mod session;
+mod share;
 mod shutdown;
 mod statistics;
 mod subscribe;
@@ -60,8 +62,8 @@ use crate::base::shard_set::ShardId;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::log::Gate;
-use crate::topics::TopicIndex;
 use crate::topics::retained::RetainedStore;
+use crate::topics::{ShareStrategies, TopicIndex};
 use crate::wire::Version;
 use connection::BufferPool;
 use deadlines::Deadline;
@@ -72,6 +74,7 @@ use interest::InterestWaiters;
 use output::Outputs;
 use peers::{Coordination, Peers};
 use publish::WillQueue;
+use redispatch::Redispatch;
 use reply::HeldReply;
 use retained::Retained;
 use session::Identities;
@@ -104,6 +107,8 @@ pub struct ShardConfig {
     pub fingerprint_bits: u32,
     /// Versions accepted by each listener, by [`crate::mesh::ListenerId`].
     pub listener_versions: Vec<Vec<Version>>,
+    /// How shared subscriptions spread their messages.
+    pub share_strategies: ShareStrategies,
     /// Connection records to make room for at the start.
     pub connection_warm_up: usize,
     /// The planted bug of this run.
@@ -131,6 +136,7 @@ pub struct Shard {
     coordination: Coordination,
     fan_out: FanOut,
     wills: WillQueue,
+    redispatch: Redispatch,
     work: Work,
     outputs: Outputs,
     buffers: BufferPool,
@@ -150,6 +156,7 @@ impl Shard {
         let store = RetainedStore::new(limits.retained_messages_max.div_ceil(shards));
         let mut topics = TopicIndex::new(id, shards, key.clone(), config.fingerprint_bits);
         topics.plant(config.planted);
+        topics.spread_shares(config.share_strategies);
         Shard {
             id,
             planted: config.planted,
@@ -169,6 +176,7 @@ impl Shard {
             coordination: Coordination::default(),
             fan_out: FanOut::default(),
             wills: WillQueue::default(),
+            redispatch: Redispatch::default(),
             work: Work::default(),
             outputs: Outputs::default(),
             buffers: BufferPool::default(),

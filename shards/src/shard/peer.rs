@@ -7,7 +7,7 @@ use crate::base::limits::CURSOR_MESSAGES_MAX;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
 use crate::mesh::{Control, Deliver, Release};
-use crate::session::Incoming;
+use crate::session::{DropReason, Incoming};
 
 impl Shard {
     /// How many slots each data lane has, told once before the first turn; [`crate::base::limits::DATA_LANE_SLOTS`] unless told.
@@ -35,7 +35,7 @@ impl Shard {
     /// A PUBLISH of another shard's client.
     pub fn handle_data(&mut self, now: Time, from: ShardId, deliver: Deliver) {
         self.peers[from].consumed += 1;
-        self.counters.remote_in += u64::from(deliver.fan_out);
+        self.counters.remote_in += u64::from(deliver.fan_out || !deliver.groups.is_empty());
         self.retained.data_consumed();
         if deliver.retained_position > 0 {
             self.retained.saw_live(from, deliver.message.topic(), deliver.retained_position);
@@ -46,6 +46,18 @@ impl Shard {
         if deliver.fan_out {
             let mut incoming = Incoming::owned(&deliver.message);
             self.fan_out_locally(now, &mut incoming, Publisher::Elsewhere);
+        }
+        for pick in &deliver.groups {
+            let mut incoming = Incoming::owned(&deliver.message);
+            match self.topics.group_named(pick.key) {
+                Some(group) => {
+                    self.dispatch(now, &mut incoming, (group, pick.spread), !deliver.sent_on);
+                }
+                None => {
+                    self.counters.copies += 1;
+                    self.drop_copies(DropReason::NoMember, 1);
+                }
+            }
         }
     }
 
@@ -110,6 +122,12 @@ impl Shard {
                         self.wills.waiting = false;
                         self.fan_out.resumed = true;
                         self.publish_wills(now);
+                        self.fan_out.resumed = false;
+                    }
+                    LaneWaiter::Redispatch => {
+                        self.redispatch.blocked = false;
+                        self.fan_out.resumed = true;
+                        self.advance_redispatch(now);
                         self.fan_out.resumed = false;
                     }
                 }

@@ -6,6 +6,7 @@ use super::input::Flow;
 use super::peers::LaneWaiter;
 use super::reply::Reply;
 use super::session::SessionKey;
+use super::share::Plan;
 use super::{ConnectionKey, Shard};
 use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
@@ -13,11 +14,10 @@ use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
 use crate::mesh::Deliver;
 use crate::session::{Incoming, Publication};
-use crate::topics::{Routes, TopicName};
+use crate::topics::TopicName;
 use crate::wire::{Message, Publish, QoS, ReasonCode, Version, Violation};
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Who published, as far as No Local has to know.
@@ -84,8 +84,8 @@ impl Shard {
         let version = connection.version;
         let session_key = connection.session.expect("a connected client has its session");
         let name = TopicName::new(topic).map_err(|_| Violation::TopicTooLong)?;
-        let routes = self.topics.routes(name);
-        if self.park_without_slots(key, topic, &routes, publish.retain) {
+        let plan = self.plan(name, Publisher::Session(session_key));
+        if self.park_without_slots(key, topic, &plan, publish.retain) {
             return Ok(Flow::Park);
         }
         let session = self.sessions.get_mut(session_key).expect("a connected client has its session");
@@ -108,9 +108,9 @@ impl Shard {
         let expiry =
             publish.properties.message_expiry.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
         let mut incoming = Incoming::borrowed(publish, topic, expiry);
-        let lsn = self.publish(now, &mut incoming, &routes, Publisher::Session(session_key));
+        let lsn = self.publish(now, &mut incoming, &plan, Publisher::Session(session_key));
         let Some(packet_id) = packet_id else { return Ok(Flow::Continue) };
-        let reason = if version == Version::V5 && routes.is_nowhere() {
+        let reason = if version == Version::V5 && plan.routes.is_nowhere() {
             ReasonCode::NoMatchingSubscribers
         } else {
             ReasonCode::Success
@@ -126,21 +126,15 @@ impl Shard {
     }
 
     /// Reserves what one PUBLISH needs. Without it the connection is put on a list of waiters, first come, first served.
-    fn park_without_slots(
-        &mut self,
-        key: ConnectionKey,
-        topic: &str,
-        routes: &Arc<Routes<SessionKey>>,
-        retain: bool,
-    ) -> bool {
-        let targets = self.targets(topic, routes, retain);
+    fn park_without_slots(&mut self, key: ConnectionKey, topic: &str, plan: &Plan, retain: bool) -> bool {
+        let targets = self.targets(topic, plan, retain);
         if let Some(lane) = self.peers.blocked(targets, self.fan_out.resumed) {
             self.counters.parked_for_lane += 1;
             self.park(key);
             self.peers[lane].waiters.push_back(LaneWaiter::Connection(key));
             return true;
         }
-        let needs_cursor = self.needs_cursor(topic, routes);
+        let needs_cursor = self.needs_cursor(topic, &plan.routes);
         if needs_cursor && !self.fan_out.has_room() {
             self.counters.parked_for_cursor += 1;
             self.park(key);
@@ -155,8 +149,8 @@ impl Shard {
     }
 
     /// The other shards that a message goes to: those with interest, and the retained partition of its topic.
-    fn targets(&self, topic: &str, routes: &Routes<SessionKey>, retain: bool) -> ShardSet {
-        let mut targets = routes.remote();
+    fn targets(&self, topic: &str, plan: &Plan, retain: bool) -> ShardSet {
+        let mut targets = plan.remote(self.id);
         if retain {
             targets.insert(self.retained.partition(topic));
             targets.remove(self.id);
@@ -165,21 +159,17 @@ impl Shard {
     }
 
     /// Sends a message everywhere it goes. Slots are reserved. Returns the log record that its acknowledgement waits for.
-    fn publish(
-        &mut self,
-        now: Time,
-        incoming: &mut Incoming<'_>,
-        routes: &Arc<Routes<SessionKey>>,
-        publisher: Publisher,
-    ) -> Lsn {
+    fn publish(&mut self, now: Time, incoming: &mut Incoming<'_>, plan: &Plan, publisher: Publisher) -> Lsn {
+        let routes = &plan.routes;
         self.counters.messages_in += 1;
         self.counters.unmatched += u64::from(routes.is_nowhere());
         let durable_here = self.fan_out(now, incoming, routes, publisher);
-        let durable = durable_here || !routes.remote_durable().is_empty();
+        let durable_share = self.share_out(now, incoming, plan);
+        let durable = durable_here || durable_share || !routes.remote_durable().is_empty();
         let logged = incoming.retain() || durable && incoming.qos() > QoS::AtMostOnce;
         let lsn = if logged { self.gate.append() } else { Lsn::NONE };
         let partition = incoming.retain().then(|| self.retained.partition(incoming.topic()));
-        self.send_to_peers(incoming, routes.remote(), partition, lsn);
+        self.send_to_peers(incoming, plan, partition, lsn);
         if partition == Some(self.id) {
             let message = incoming.message().clone();
             self.store_retained(message);
@@ -190,13 +180,14 @@ impl Shard {
     fn send_to_peers(
         &mut self,
         incoming: &mut Incoming<'_>,
-        remote: ShardSet,
+        plan: &Plan,
         partition: Option<ShardId>,
         lsn: Lsn,
     ) {
         let partition = partition.filter(|shard| *shard != self.id);
         let retained_position = partition.map_or(0, |shard| self.peers[shard].sent + 1);
-        let mut targets = remote;
+        let remote = plan.routes.remote();
+        let mut targets = plan.remote(self.id);
         if let Some(shard) = partition {
             targets.insert(shard);
         }
@@ -206,9 +197,11 @@ impl Shard {
         let message = incoming.message();
         for shard in targets.iter() {
             let fan_out = remote.contains(shard);
-            self.counters.remote_out += u64::from(fan_out);
+            let groups = plan.picks_of(shard);
+            self.counters.remote_out += u64::from(fan_out || !groups.is_empty());
             let store = partition == Some(shard);
-            let deliver = Deliver { message: message.clone(), fan_out, store, retained_position, lsn };
+            let message = message.clone();
+            let deliver = Deliver { message, fan_out, store, retained_position, lsn, groups, sent_on: false };
             self.peers.send(shard, deliver);
         }
     }
@@ -217,19 +210,19 @@ impl Shard {
     pub(super) fn publish_wills(&mut self, now: Time) {
         while !self.wills.waiting && !self.work.is_exhausted() {
             let Some((will, of)) = self.wills.due.front().cloned() else { return };
-            let routes =
-                self.topics.routes(TopicName::new(will.topic()).expect("checked when its CONNECT came"));
-            let targets = self.targets(will.topic(), &routes, will.retain());
+            let topic = TopicName::new(will.topic()).expect("checked when its CONNECT came");
+            let plan = self.plan(topic, Publisher::Session(of));
+            let targets = self.targets(will.topic(), &plan, will.retain());
             if let Some(lane) = self.peers.blocked(targets, self.fan_out.resumed) {
                 self.wills.waiting = true;
                 self.peers[lane].waiters.push_back(LaneWaiter::Wills);
                 return;
             }
-            if self.needs_cursor(will.topic(), &routes) && !self.fan_out.has_room() {
+            if self.needs_cursor(will.topic(), &plan.routes) && !self.fan_out.has_room() {
                 return;
             }
             self.wills.due.pop_front();
-            self.publish(now, &mut Incoming::owned(&will), &routes, Publisher::Session(of));
+            self.publish(now, &mut Incoming::owned(&will), &plan, Publisher::Session(of));
         }
     }
 

@@ -76,6 +76,7 @@ impl Shard {
             retain: true,
             identifiers: identifier.as_slice(),
             live: false,
+            group: None,
         };
         self.encodings.clear();
         self.deliver_copy(now, &mut Incoming::owned(message), session, &copy);

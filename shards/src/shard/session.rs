@@ -29,6 +29,8 @@ pub struct Session {
     /// The will's delay, or the expiry.
     pub(super) timer: Option<TimerKey>,
     pub(super) filters: FilterSet,
+    /// A shared group has found its queue full.
+    pub(super) congested: bool,
     pub(super) inbound: Inbound,
     pub(super) outbound: Outbound,
     pub(super) will: Option<Box<Will>>,

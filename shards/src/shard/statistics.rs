@@ -1,5 +1,5 @@
 //! What a shard counts. Every copy of a message is accounted for (promise 6):
-//! `copies = delivered + queued + in flight + expired + dropped by reason`.
+//! `copies = delivered + queued + in flight + expired + dropped by reason + moved`.
 
 use super::Shard;
 use crate::session::DropReason;
@@ -47,6 +47,8 @@ numbers! {
         delivered,
         /// Copies whose expiry passed.
         expired,
+        /// Copies of shared groups taken back from one member and dispatched again, here or elsewhere, where they are counted as copies anew.
+        moved,
         /// Messages published here that no shard has interest in.
         unmatched,
         /// Messages from other shards' publishers.
@@ -153,7 +155,8 @@ impl Shard {
 
     /// Copies that wait in queues, and copies in flight: a full scan, for checkers and on demand.
     pub fn copies_waiting(&self) -> (u64, u64) {
-        self.sessions.iter().fold((0, 0), |(queued, in_flight), (_, session)| {
+        let between_members = self.redispatch.len() as u64;
+        self.sessions.iter().fold((between_members, 0), |(queued, in_flight), (_, session)| {
             (queued + session.outbound.queued() as u64, in_flight + session.outbound.in_flight() as u64)
         })
     }

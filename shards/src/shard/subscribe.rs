@@ -32,6 +32,10 @@ impl Shard {
     ) -> Result<(), Violation> {
         let connection = self.connections.get(key).expect("the caller has looked");
         let (version, Some(session)) = (connection.version, connection.session) else { return Ok(()) };
+        let shared = |filter: &str| TopicFilter::new(filter).is_ok_and(|filter| filter.shared().is_some());
+        if subscribe.filters.iter().any(|entry| entry.options.no_local && shared(entry.filter)) {
+            return Err(Violation::NoLocalOnShared);
+        }
         let identifier = subscribe.subscription_id.and_then(NonZeroU32::new);
         let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
         // Also what a refusal in the middle leaves behind is to be announced.
@@ -66,8 +70,8 @@ impl Shard {
             Ok(filter) => filter,
             Err(_) => return refused(ReasonCode::TopicFilterInvalid, version),
         };
-        if filter.shared().is_some() {
-            return refused(ReasonCode::SharedSubscriptionsNotSupported, version);
+        if self.topics.is_share_full(filter) {
+            return refused(ReasonCode::QuotaExceeded, version);
         }
         if session.filters.len() >= filters_max && self.topics.subscription(key, filter).is_none() {
             return refused(ReasonCode::QuotaExceeded, version);
@@ -76,6 +80,8 @@ impl Shard {
         let subscribed =
             self.topics.subscribe(key, filter, entry.options, identifier, durable, &mut session.filters);
         let wants_retained = match entry.options.retain_handling {
+            // MQTT 5 section 4.8.2: a shared subscription is not sent retained messages when it is made.
+            _ if filter.shared().is_some() => false,
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => !subscribed.existed,
             RetainHandling::DoNotSend => false,
@@ -111,18 +117,14 @@ impl Shard {
         let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
         self.interest_changed();
         for text in unsubscribe.filters.iter() {
-            let session = self.sessions.get_mut(session_key).expect("a connected client has its session");
             let code = match TopicFilter::new(text) {
                 Err(_) if version.is_v5() => ReasonCode::TopicFilterInvalid,
                 Err(_) => return Err(Violation::TopicFilterInvalid),
-                Ok(filter) if self.topics.unsubscribe(session_key, filter, &mut session.filters) => {
-                    self.end_replays_of(session_key, text);
-                    ReasonCode::Success
-                }
-                Ok(_) => ReasonCode::NoSubscriptionExisted,
+                Ok(filter) => self.unsubscribe_one(session_key, filter),
             };
             codes.push(code as u8);
         }
+        self.advance_redispatch(now);
         let mut encoded = Vec::new();
         let unsuback = Unsuback {
             packet_id: unsubscribe.packet_id,
@@ -133,6 +135,18 @@ impl Shard {
         let lsn = self.record_of(session_key);
         self.reply(now, key, lsn, Reply::Encoded(encoded.into()));
         Ok(())
+    }
+}
+
+impl Shard {
+    fn unsubscribe_one(&mut self, key: SessionKey, filter: TopicFilter<'_>) -> ReasonCode {
+        self.leave_share(key, filter);
+        let session = self.sessions.get_mut(key).expect("a connected client has its session");
+        if !self.topics.unsubscribe(key, filter, &mut session.filters) {
+            return ReasonCode::NoSubscriptionExisted;
+        }
+        self.end_replays_of(key, filter.as_str());
+        ReasonCode::Success
     }
 }
 

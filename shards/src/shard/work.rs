@@ -62,6 +62,8 @@ impl Shard {
             self.resume(now, key);
         }
         self.publish_wills(now);
+        self.relieve_offline_members(now);
+        self.advance_redispatch(now);
         self.remove_left_filters();
         self.advance_replays(now);
         self.announce_interest();
@@ -91,6 +93,7 @@ impl Shard {
             || self.fan_out.is_open()
             || self.retained.has_work()
             || self.wills_can_go()
+            || self.redispatch_can_go()
             || self.parked_can_go()
             || !self.outputs.actions.is_empty()
             || !self.outputs.flush.is_empty()

@@ -11,12 +11,17 @@ pub fn check_copies(world: &World) {
         let statistics = shard.statistics();
         let counters = statistics.counters;
         let (queued, in_flight) = shard.copies_waiting();
-        let accounted =
-            counters.delivered + queued + in_flight + counters.expired + statistics.dropped_total();
+        let accounted = counters.delivered
+            + queued
+            + in_flight
+            + counters.expired
+            + statistics.dropped_total()
+            + counters.moved;
         assert_eq!(
             counters.copies, accounted,
-            "copies = {} delivered + {queued} queued + {in_flight} in flight + {} expired + {:?} dropped",
-            counters.delivered, counters.expired, statistics.dropped
+            "copies = {} delivered + {queued} queued + {in_flight} in flight + {} expired + {:?} dropped \
+             + {} moved",
+            counters.delivered, counters.expired, statistics.dropped, counters.moved
         );
     }
 }
@@ -67,6 +72,7 @@ pub fn settle(world: &mut World) {
             (0, 0, 0, 0, 0),
             "{sizes:?}"
         );
+        assert_eq!(sizes.between_members, 0, "{sizes:?}");
         if sizes.sessions == 0 {
             assert_eq!((sizes.filters, sizes.replays, sizes.identities), (0, 0, 0), "{sizes:?}");
         }

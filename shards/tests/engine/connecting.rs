@@ -82,7 +82,7 @@ fn connack_names_the_limits_that_differ_from_the_protocols_defaults() {
         assert_eq!(properties.receive_maximum.map(u16::from), Some(64));
         assert_eq!(properties.maximum_packet_size.map(u32::from), Some(1024 * 1024));
         assert_eq!(properties.topic_alias_maximum, Some(5));
-        assert_eq!(properties.shared_available, Some(false));
+        assert_eq!(properties.shared_available, None, "available");
         assert_eq!(properties.maximum_qos, None);
         assert_eq!(properties.retain_available, None);
         assert_eq!(properties.session_expiry, None);

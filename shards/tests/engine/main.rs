@@ -11,6 +11,7 @@ mod network;
 mod publishing;
 mod queueing;
 mod retained;
+mod sharing;
 mod spoken;
 mod stopping;
 mod subscribing;

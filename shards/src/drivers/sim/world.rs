@@ -17,6 +17,7 @@ use crate::coordinator::Coordinator;
 use crate::drivers::turn::{CoordinatorSeat, Seat};
 use crate::mesh::{Wake, mesh_with_slots};
 use crate::shard::{SessionKey, SessionView, Shard, ShardConfig};
+use crate::topics::ShareStrategies;
 use crate::wire::Version;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -218,6 +219,7 @@ fn broker(
             seed: random.next_u64(),
             fingerprint_bits: profile.fingerprint_bits,
             listener_versions: Vec::new(),
+            share_strategies: ShareStrategies::default(),
             connection_warm_up: 0,
             planted,
         });

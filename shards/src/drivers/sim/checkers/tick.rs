@@ -32,14 +32,14 @@ impl World {
         Ok(())
     }
 
-    /// Promise 6: copies = delivered + queued + in flight + expired + dropped.
+    /// Promise 6: copies = delivered + queued + in flight + expired + dropped + moved.
     fn check_accounting(&self, thread: usize) -> Checked {
         let shard = &self.loops[thread].seat.shard;
         let statistics = shard.statistics();
         let counters = statistics.counters;
         let (queued, in_flight) = shard.copies_waiting();
         let dropped = statistics.dropped_total();
-        let found = counters.delivered + queued + in_flight + counters.expired + dropped;
+        let found = counters.delivered + queued + in_flight + counters.expired + dropped + counters.moved;
         ensure(counters.copies == found, "accounting", || {
             format!(
                 "shard {thread}: {} copies, but {} delivered + {queued} queued + {in_flight} in flight + {} expired + {dropped} dropped",

@@ -1,0 +1,210 @@
+//! Messages of shared groups that go to another member than they went to first: what a member that leaves had not started, what waits for one
+//! without connection while another is ready, and what nobody here can take but somebody elsewhere can.
+
+use super::Shard;
+use super::peers::LaneWaiter;
+use super::publish::Publisher;
+use super::session::SessionKey;
+use crate::base::limits::{REDISPATCH_WAITING_MAX, REDISPATCHED_PER_TURN, RELIEF_COPIES_MAX};
+use crate::base::lsn::Lsn;
+use crate::base::shard_set::ShardSet;
+use crate::base::time::Time;
+use crate::mesh::{Deliver, SharedPick};
+use crate::session::{DropReason, Incoming};
+use crate::topics::{GroupId, GroupKey, Pick, Standing, TopicFilter};
+use crate::wire::Message;
+use std::collections::VecDeque;
+
+/// Members without connection that are relieved of their copies per turn.
+const RELIEVED_PER_TURN: usize = 16;
+
+struct Taken {
+    message: Message,
+    /// The group may end before the message has gone.
+    group: GroupKey,
+    /// Nobody here could take it: it goes to another shard, and whoever is there takes it or drops it.
+    send_on: bool,
+}
+
+/// Copies between two members. They count as queued.
+#[derive(Default)]
+pub(super) struct Redispatch {
+    waiting: VecDeque<Taken>,
+    /// Stands among the waiters of a lane.
+    pub(super) blocked: bool,
+}
+
+impl Redispatch {
+    /// Copies between two members.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn can_go(&self) -> bool {
+        !self.blocked && !self.waiting.is_empty()
+    }
+}
+
+/// What a member gives back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TakeBack {
+    /// The session ends: all that it has not started, and what is in flight with QoS 1.
+    All,
+    /// It leaves this group: what it has not started of it.
+    Group(GroupId),
+    /// It stays a member, without connection: what it has not started and a ready member could.
+    Startable,
+}
+
+impl Shard {
+    /// Takes back from a member; the copies go with the next [`Shard::advance_redispatch`]. Must come before its membership ends.
+    pub(super) fn take_back(&mut self, key: SessionKey, what: TakeBack) {
+        // Nobody is left to start anything when the broker stops.
+        if self.is_stopping() {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let (topics, outbound) = (&self.topics, &mut session.outbound);
+        let mut copies = if what == TakeBack::All { outbound.withdraw_in_flight() } else { Vec::new() };
+        copies.extend(outbound.withdraw(usize::MAX, |group| match what {
+            TakeBack::All => true,
+            TakeBack::Group(left) => group == left,
+            TakeBack::Startable => topics.has_ready(group),
+        }));
+        for copy in copies {
+            let group = copy.group.expect("only copies of groups are taken back");
+            self.wait_for_redispatch(copy.message, group, false);
+        }
+    }
+
+    fn wait_for_redispatch(&mut self, message: Message, group: GroupId, send_on: bool) {
+        if self.redispatch.waiting.len() >= REDISPATCH_WAITING_MAX {
+            return self.drop_copies(DropReason::QueueFull, 1);
+        }
+        let group = self.topics.group_key(group);
+        self.redispatch.waiting.push_back(Taken { message, group, send_on });
+    }
+
+    /// Nobody here can take the message, but somebody elsewhere can: it goes at the end of the turn.
+    pub(super) fn send_on(&mut self, message: Message, group: GroupId) {
+        self.counters.copies += 1;
+        self.wait_for_redispatch(message, group, true);
+    }
+
+    /// Dispatches what was taken back, as far as the slots last.
+    pub(super) fn advance_redispatch(&mut self, now: Time) {
+        for _ in 0..REDISPATCHED_PER_TURN {
+            if !self.redispatch.can_go() {
+                return;
+            }
+            let taken = self.redispatch.waiting.pop_front().expect("one waits");
+            let Some(group) = self.topics.group_named(taken.group) else {
+                self.drop_copies(DropReason::NoMember, 1);
+                continue;
+            };
+            // The publisher is not known any more: what a hash chooses by is the topic.
+            let spread = self.spread(group, taken.message.topic(), Publisher::Elsewhere);
+            let pick = self.topics.pick(group, spread, !taken.send_on);
+            match pick.filter(|pick| pick.shard != self.id) {
+                Some(pick) => {
+                    if let Some(taken) = self.redispatch_to_peer(taken, &pick) {
+                        return self.redispatch.waiting.push_front(taken);
+                    }
+                }
+                None => {
+                    pick.iter().for_each(|pick| self.topics.picked(pick));
+                    self.counters.moved += 1;
+                    let mut incoming = Incoming::owned(&taken.message);
+                    self.dispatch(now, &mut incoming, (group, spread), !taken.send_on);
+                }
+            }
+        }
+    }
+
+    /// Gives it back when the lane has no slot: the queue then waits for one.
+    fn redispatch_to_peer(&mut self, taken: Taken, pick: &Pick) -> Option<Taken> {
+        let mut target = ShardSet::EMPTY;
+        target.insert(pick.shard);
+        if self.peers.blocked(target, self.fan_out.resumed).is_some() {
+            self.redispatch.blocked = true;
+            self.peers[pick.shard].waiters.push_back(LaneWaiter::Redispatch);
+            return Some(taken);
+        }
+        self.topics.picked(pick);
+        self.counters.moved += 1;
+        self.counters.remote_out += 1;
+        let deliver = Deliver {
+            message: taken.message,
+            fan_out: false,
+            store: false,
+            retained_position: 0,
+            lsn: Lsn::NONE,
+            groups: Box::new([SharedPick { key: pick.key, spread: pick.spread }]),
+            sent_on: taken.send_on,
+        };
+        self.peers.send(pick.shard, deliver);
+        None
+    }
+
+    /// A member has lost its connection. What it had not started goes to those that have one.
+    pub(super) fn member_offline(&mut self, now: Time, key: SessionKey, session_ends: bool) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let groups = self.topics.groups_of(&session.filters);
+        if groups.is_empty() {
+            return;
+        }
+        self.set_standing(key, Standing::Offline);
+        if session_ends {
+            return self.take_back(key, TakeBack::All);
+        }
+        self.take_back(key, TakeBack::Startable);
+        for group in groups {
+            self.topics.note_backlog(group, key);
+        }
+        self.advance_redispatch(now);
+    }
+
+    /// The session is leaving this shared subscription, with what waits for it.
+    pub(super) fn leave_share(&mut self, key: SessionKey, shared: TopicFilter<'_>) {
+        let Some(group) = shared.shared().and_then(|_| self.topics.group_of(shared)) else { return };
+        if self.topics.member(group, key).is_none() {
+            return;
+        }
+        self.take_back(key, TakeBack::Group(group));
+        self.sessions.get_mut(key).expect("the caller has it").outbound.forget_group(group);
+    }
+
+    /// The session ends: it leaves its groups at once, so that no dispatch meets a member that is gone.
+    pub(super) fn leave_shares(&mut self, key: SessionKey) {
+        self.take_back(key, TakeBack::All);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        self.topics.leave_groups(key, &mut session.filters);
+        self.interest_changed();
+    }
+
+    /// Takes copies from members without connection, for those that have one: a bounded part of them per turn.
+    pub(super) fn relieve_offline_members(&mut self, now: Time) {
+        for _ in 0..RELIEVED_PER_TURN {
+            let Some(group) = self.topics.take_relief() else { return };
+            let Some(key) = self.topics.relievable(group) else { continue };
+            let session = self.sessions.get_mut(key);
+            let session = session.filter(|session| session.connection.is_none());
+            let copies =
+                session.map(|session| session.outbound.withdraw(RELIEF_COPIES_MAX, |of| of == group));
+            let copies = copies.unwrap_or_default();
+            if copies.len() < RELIEF_COPIES_MAX {
+                self.topics.relieved(group, key);
+            }
+            for copy in copies {
+                self.wait_for_redispatch(copy.message, group, false);
+            }
+            self.relieve_congestion(key);
+            self.topics.relieve_later(group);
+            self.advance_redispatch(now);
+        }
+    }
+
+    pub(super) fn redispatch_can_go(&self) -> bool {
+        self.redispatch.can_go() || self.topics.has_relief()
+    }
+}
