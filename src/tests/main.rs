@@ -7,6 +7,7 @@ mod cross_check;
 mod messages;
 mod misbehaviour;
 mod sessions;
+mod sharing;
 mod start;
 mod statistics;
 
