@@ -4,6 +4,7 @@
 
 mod accounting;
 mod acknowledging;
+mod conformance;
 mod connecting;
 mod deadlines;
 mod lanes;

@@ -1,0 +1,1 @@
+//! MQTT 3.1.1 section 3.4 to 3.7, PUBACK, PUBREC, PUBREL and PUBCOMP.

@@ -1,0 +1,1 @@
+//! MQTT 5 section 3.2, CONNACK.

@@ -1,0 +1,1 @@
+//! MQTT 5 section 4.9, flow control.

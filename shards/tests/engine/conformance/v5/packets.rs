@@ -1,0 +1,1 @@
+//! MQTT 5 section 2, the control packet's format.

@@ -1,0 +1,1 @@
+//! MQTT 5 section 4.3, quality of service and protocol flows.

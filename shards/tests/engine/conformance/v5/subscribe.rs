@@ -1,0 +1,1 @@
+//! MQTT 5 section 3.8 and 3.9, SUBSCRIBE and SUBACK.

@@ -1,0 +1,1 @@
+//! MQTT 5 section 1.5, data representation.

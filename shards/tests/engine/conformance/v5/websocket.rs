@@ -1,0 +1,1 @@
+//! MQTT 5 section 6, WebSocket, and 7, conformance.
