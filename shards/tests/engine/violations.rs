@@ -9,7 +9,7 @@ use shardmq_shards::wire::{
 use std::num::NonZeroU16;
 
 /// A world with a client whose will tells of its end, and one that watches.
-fn watched(version: Version) -> (World, Client, Client) {
+pub fn watched(version: Version) -> (World, Client, Client) {
     let mut w = World::new(2);
     let watcher = w.join(1, V5, "watcher");
     w.subscribe(watcher, "gone", Q0);
@@ -19,7 +19,7 @@ fn watched(version: Version) -> (World, Client, Client) {
 }
 
 /// `breach` closes the connection, for `reason` in v5, and publishes the will.
-fn closes(version: Version, reason: ReasonCode, breach: impl FnOnce(&mut World, Client)) {
+pub fn closes(version: Version, reason: ReasonCode, breach: impl FnOnce(&mut World, Client)) {
     let (mut w, ann, watcher) = watched(version);
     breach(&mut w, ann);
     let told = format!("DISCONNECT {:02x}", reason as u8);

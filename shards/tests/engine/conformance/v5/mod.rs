@@ -19,3 +19,4 @@ pub mod topics;
 pub mod unsubscribe;
 pub mod values;
 pub mod websocket;
+pub mod will;
