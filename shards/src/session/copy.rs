@@ -99,6 +99,14 @@ impl Identifiers {
             Identifiers::Many(many) => many,
         }
     }
+
+    /// Keeps those for which `keep` holds.
+    pub(super) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        if self.as_slice().iter().any(|id| !keep(*id)) {
+            let kept: Vec<u32> = self.as_slice().iter().copied().filter(|id| keep(*id)).collect();
+            *self = Identifiers::from(&*kept);
+        }
+    }
 }
 
 impl From<&[u32]> for Identifiers {

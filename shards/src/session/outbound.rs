@@ -29,17 +29,20 @@ pub enum DropReason {
     Refused,
     /// Its shared group lost its last member.
     NoMember,
+    /// The client unsubscribed what it matched before it was started.
+    Unsubscribed,
 }
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [DropReason; 6] = [
+    pub const ALL: [DropReason; 7] = [
         DropReason::QueueFull,
         DropReason::Offline,
         DropReason::PacketTooLarge,
         DropReason::SessionEnded,
         DropReason::Refused,
         DropReason::NoMember,
+        DropReason::Unsubscribed,
     ];
 
     /// The name in logs and metrics.
@@ -51,6 +54,7 @@ impl DropReason {
             DropReason::SessionEnded => "session_ended",
             DropReason::Refused => "refused",
             DropReason::NoMember => "no_member",
+            DropReason::Unsubscribed => "unsubscribed",
         }
     }
 }

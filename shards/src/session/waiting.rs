@@ -77,6 +77,20 @@ impl Waiting {
         taken
     }
 
+    /// Lets `keep` change every copy, and drops those for which it says no; how many those were.
+    pub(super) fn revise(&mut self, mut keep: impl FnMut(&mut PendingCopy) -> bool) -> usize {
+        let before = self.len();
+        for queue in [&mut self.acknowledged, &mut self.unacknowledged] {
+            queue.retain_mut(|copy| {
+                let bytes = copy.message.memory_bytes();
+                let kept = keep(copy);
+                self.bytes -= if kept { 0 } else { bytes };
+                kept
+            });
+        }
+        before - self.len()
+    }
+
     /// Drops the QoS 0 copies; how many those were.
     pub(super) fn drop_unacknowledged(&mut self) -> usize {
         let dropped = std::mem::take(&mut self.unacknowledged);

@@ -1,6 +1,6 @@
-//! Copies of shared groups taken back from a member that has not started them, for another one.
+//! Copies that a client has not been sent yet, taken back: those of shared groups for another member, those of a filter that it unsubscribed.
 
-use super::{Outbound, PendingCopy};
+use super::{Identifiers, Outbound, PendingCopy};
 use crate::base::limits::Limits;
 use crate::topics::GroupId;
 
@@ -13,6 +13,30 @@ impl Outbound {
             self.waiting = None;
         }
         taken
+    }
+
+    /// The client has unsubscribed. `subscribed` says for a topic which identifiers its remaining subscriptions have, `None` without any: then
+    /// the copies that wait are dropped. `left` are the identifiers of what was unsubscribed, sorted: copies that go all the same, because
+    /// of another subscription, do without them. What belongs to shared groups is not touched. Returns how many were dropped.
+    pub fn withdraw_unsubscribed(
+        &mut self,
+        left: &[u32],
+        mut subscribed: impl FnMut(&str) -> Option<Identifiers>,
+    ) -> usize {
+        let Some(waiting) = self.waiting.as_deref_mut() else { return 0 };
+        let dropped = waiting.revise(|copy| {
+            if copy.group.is_some() {
+                return true;
+            }
+            let Some(remaining) = subscribed(copy.message.topic()) else { return false };
+            copy.identifiers
+                .retain(|id| left.binary_search(&id).is_err() || remaining.as_slice().contains(&id));
+            true
+        });
+        if waiting.len() == 0 {
+            self.waiting = None;
+        }
+        dropped
     }
 
     /// Takes back what is in flight with QoS 1, as only the session's end allows.

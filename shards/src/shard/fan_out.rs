@@ -6,14 +6,16 @@
 
 use super::publish::Publisher;
 use super::session::SessionKey;
+use super::unsubscribed::Changed;
 use super::{ConnectionKey, Shard};
 use crate::base::limits::{COPIES_PER_TURN, CURSOR_MESSAGES_MAX};
 use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::session::Incoming;
-use crate::topics::{Routes, TopicName};
+use crate::topics::{Receiver, Routes, TopicName};
 use crate::wire::Message;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Messages that go round together at most: with the batch limit it bounds the slice.
@@ -23,6 +25,8 @@ struct Waiting {
     message: Message,
     routes: Arc<Routes<SessionKey>>,
     publisher: Publisher,
+    /// In the order in which messages of all topics began to wait.
+    number: u64,
 }
 
 #[derive(Default)]
@@ -39,6 +43,8 @@ pub(super) struct FanOut {
     cursors: BTreeMap<Arc<str>, Cursor>,
     turn: VecDeque<Arc<str>>,
     messages: usize,
+    pub(super) next_number: u64,
+    pub(super) changed: Changed,
     waiters: VecDeque<ConnectionKey>,
     /// The connection being handled stood at the head of its queue: who waits behind does not block it.
     pub(super) resumed: bool,
@@ -71,7 +77,9 @@ impl FanOut {
         if self.waiter_can_go() { self.waiters.pop_front() } else { None }
     }
 
-    fn push(&mut self, waiting: Waiting) -> bool {
+    fn push(&mut self, message: Message, routes: Arc<Routes<SessionKey>>, publisher: Publisher) -> bool {
+        let waiting = Waiting { message, routes, publisher, number: self.next_number };
+        self.next_number += 1;
         self.messages += 1;
         let topic = waiting.message.topic();
         if let Some(cursor) = self.cursors.get_mut(topic) {
@@ -83,6 +91,16 @@ impl FanOut {
         let cursor = self.cursors.entry(topic).or_default();
         cursor.messages.push_back(waiting);
         true
+    }
+
+    /// Forgets who unsubscribed before the oldest message began to wait.
+    fn forget_changes(&mut self) {
+        if !self.changed.is_empty() {
+            let oldest =
+                self.cursors.values().filter_map(|cursor| cursor.messages.front()).map(|first| first.number);
+            let oldest = oldest.min().unwrap_or(self.next_number);
+            self.changed.forget_below(oldest);
+        }
     }
 }
 
@@ -109,7 +127,7 @@ impl Shard {
             return self.deliver(now, incoming, routes, routes.receivers(), publisher);
         }
         let message = incoming.message().clone();
-        let opened = self.fan_out.push(Waiting { message, routes: routes.clone(), publisher });
+        let opened = self.fan_out.push(message, routes.clone(), publisher);
         self.counters.cursors += u64::from(opened);
         // Who the receivers are shows only as the cursor meets them; a record too many is the safe side.
         true
@@ -128,9 +146,9 @@ impl Shard {
         let enough = self.counters.copies + u64::from(COPIES_PER_TURN);
         for _ in 0..self.fan_out.turn.len() {
             if self.counters.copies >= enough {
-                return;
+                break;
             }
-            let Some(topic) = self.fan_out.turn.pop_front() else { return };
+            let Some(topic) = self.fan_out.turn.pop_front() else { break };
             let mut cursor = self.fan_out.cursors.remove(&topic).expect("every cursor has its turn");
             self.advance(now, &mut cursor);
             if !cursor.messages.is_empty() {
@@ -138,6 +156,7 @@ impl Shard {
                 self.fan_out.turn.push_back(topic);
             }
         }
+        self.fan_out.forget_changes();
     }
 
     fn advance(&mut self, now: Time, cursor: &mut Cursor) {
@@ -151,8 +170,7 @@ impl Shard {
         let receivers = routes.receivers();
         let end = (cursor.position + self.limits.fan_out_batch as usize).min(receivers.len());
         for waiting in cursor.messages.iter().take(cursor.round) {
-            let mut incoming = Incoming::owned(&waiting.message);
-            self.deliver(now, &mut incoming, &routes, &receivers[cursor.position..end], waiting.publisher);
+            self.deliver_slice(now, waiting, cursor.position..end);
         }
         cursor.position = end;
         if end == receivers.len() {
@@ -160,5 +178,23 @@ impl Shard {
             self.fan_out.messages -= cursor.round;
             cursor.round = 0;
         }
+    }
+
+    fn deliver_slice(&mut self, now: Time, waiting: &Waiting, slice: Range<usize>) {
+        let Waiting { message, routes, publisher, number } = waiting;
+        let mut incoming = Incoming::owned(message);
+        let mut rest = &routes.receivers()[slice];
+        if !self.fan_out.changed.is_empty() {
+            let concerned = |receiver: &Receiver<_>| self.fan_out.changed.concerns(receiver.key(), *number);
+            let anew: Vec<usize> = (0..rest.len()).filter(|at| concerned(&rest[*at])).collect();
+            let mut from = 0;
+            for at in anew {
+                self.deliver(now, &mut incoming, routes, &rest[from..at], *publisher);
+                self.deliver_anew(now, &mut incoming, rest[at].key(), *publisher);
+                from = at + 1;
+            }
+            rest = &rest[from..];
+        }
+        self.deliver(now, &mut incoming, routes, rest, *publisher);
     }
 }

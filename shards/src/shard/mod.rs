@@ -45,6 +45,7 @@ mod share;
 mod shutdown;
 mod statistics;
 mod subscribe;
+mod unsubscribed;
 mod work;
 
 pub use connection::{Connection, ConnectionKey};

@@ -52,10 +52,7 @@ impl Shard {
         publish: Publish<'_>,
     ) -> Result<Flow, Violation> {
         if self.work.is_exhausted() {
-            self.counters.yielded += 1;
-            self.park(key);
-            self.work.yield_turn(key);
-            return Ok(Flow::Park);
+            return Ok(self.yield_reading(key));
         }
         if !publish.properties.subscription_ids.is_empty() {
             return Err(Violation::SubscriptionIdFromClient);
@@ -142,6 +139,14 @@ impl Shard {
             return true;
         }
         false
+    }
+
+    /// The turn's share is used up: the connection goes on in the next.
+    pub(super) fn yield_reading(&mut self, key: ConnectionKey) -> Flow {
+        self.counters.yielded += 1;
+        self.park(key);
+        self.work.yield_turn(key);
+        Flow::Park
     }
 
     fn park(&mut self, key: ConnectionKey) {

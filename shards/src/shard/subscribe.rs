@@ -115,16 +115,23 @@ impl Shard {
         let connection = self.connections.get(key).expect("the caller has looked");
         let (version, Some(session_key)) = (connection.version, connection.session) else { return Ok(()) };
         let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
+        let mut left = SmallVec::new();
         self.interest_changed();
         for text in unsubscribe.filters.iter() {
             let code = match TopicFilter::new(text) {
                 Err(_) if version.is_v5() => ReasonCode::TopicFilterInvalid,
                 Err(_) => return Err(Violation::TopicFilterInvalid),
-                Ok(filter) => self.unsubscribe_one(session_key, filter),
+                Ok(filter) => {
+                    left.extend(self.identifier_of(session_key, filter));
+                    self.unsubscribe_one(session_key, filter)
+                }
             };
             codes.push(code as u8);
         }
         self.advance_redispatch(now);
+        if codes.contains(&(ReasonCode::Success as u8)) {
+            self.withdraw_unsubscribed(now, key, session_key, left);
+        }
         let mut encoded = Vec::new();
         let unsuback = Unsuback {
             packet_id: unsubscribe.packet_id,
@@ -139,6 +146,10 @@ impl Shard {
 }
 
 impl Shard {
+    fn identifier_of(&self, key: SessionKey, filter: TopicFilter<'_>) -> Option<u32> {
+        self.topics.subscription(key, filter)?.identifier().map(NonZeroU32::get)
+    }
+
     fn unsubscribe_one(&mut self, key: SessionKey, filter: TopicFilter<'_>) -> ReasonCode {
         self.leave_share(key, filter);
         let session = self.sessions.get_mut(key).expect("a connected client has its session");

@@ -46,7 +46,7 @@ pub struct TopicIndex<K> {
     pub(super) announcements: Announcements,
     pub(super) replica: Replica,
     cache: MatchCache<K>,
-    matching: Vec<Subscriber<K>>,
+    pub(super) matching: Vec<Subscriber<K>>,
     pub(super) groups: SharedGroups<K>,
     matching_groups: Vec<GroupId>,
     /// Groups that became able to take what members without connection have in their queues.

@@ -4,7 +4,7 @@
 //! A shard owns one [`TopicIndex`] (DESIGN.md section 5) and one [`RetainedStore`](retained::RetainedStore). Files, from the outside in:
 //! `index` is the façade; `tree` (with `trie`, `subscribers`, `filter_set`) holds the own sessions' subscriptions in full detail; `interest`
 //! counts them per fingerprint and tells the peers; `replica` is what the peers told; `shape` names wildcard patterns for both; `cache` remembers
-//! `routes` per topic. `groups` (with `group`, `members`) are the shared subscriptions, which are neither counted by fingerprint nor part of the tree; `share` is
+//! `routes` per topic; `one_session` asks for a single session. `groups` (with `group`, `members`) are the shared subscriptions, which are neither counted by fingerprint nor part of the tree; `share` is
 //! their side of the façade.
 
 pub mod filter;
@@ -24,6 +24,7 @@ pub mod tree;
 
 mod cache;
 mod levels;
+mod one_session;
 mod replica;
 mod share;
 mod sizes;

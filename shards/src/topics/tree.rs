@@ -192,6 +192,14 @@ impl<K: Copy + Ord> SubscriptionTree<K> {
         self.trie.matches(topic, &mut |id| self.filter(id).subscribers.collect(into));
     }
 
+    /// Appends the subscriptions of session `key` alone that match `topic`: costs the filters that match, not their subscribers.
+    pub(super) fn matches_of(&self, key: K, topic: &Levels<'_>, hash: u64, into: &mut Vec<Subscriber<K>>) {
+        if let Some(id) = self.exact.find(hash, |id| *self.filter(*id).text == *topic.text()) {
+            into.extend(self.filter(*id).subscribers.get(key));
+        }
+        self.trie.matches(topic, &mut |id| into.extend(self.filter(id).subscribers.get(key)));
+    }
+
     /// Filters that have a subscriber.
     pub fn len(&self) -> usize {
         self.filters.len()

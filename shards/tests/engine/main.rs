@@ -17,6 +17,7 @@ mod spoken;
 mod stopping;
 mod subscribing;
 mod takeover;
+mod unsubscribing;
 mod verbs;
 mod violations;
 mod wills;
