@@ -11,6 +11,7 @@ pub mod flow;
 pub mod packets;
 pub mod ping;
 pub mod publish;
+pub mod publish_properties;
 pub mod quality;
 pub mod shared;
 pub mod state;
