@@ -65,8 +65,7 @@ impl RunFlags {
     /// `settings` with what the command line says instead.
     pub fn over(self, mut settings: Settings) -> Settings {
         if !self.listen.is_empty() {
-            settings.listeners =
-                self.listen.into_iter().map(|address| Listener { address, versions: None }).collect();
+            settings.listeners = self.listen.into_iter().map(Listener::tcp).collect();
         }
         if let Some(shards) = self.shards {
             settings.shards = Some(ShardCount::new(shards));

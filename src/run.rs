@@ -3,12 +3,15 @@
 use crate::cli::RunFlags;
 use crate::config::{
     self, ConfigError, Io, Listener, Placement, ProtocolVersion, Settings, SharedSubscriptions, Strategy,
+    Transport,
 };
 use crate::{logging, signals};
 use shardmq_shards::drivers::probe::IoChoice;
 use shardmq_shards::server::placement::Placement as EnginePlacement;
 use shardmq_shards::server::{Broker, BrokerConfig, ListenerConfig};
+use shardmq_shards::shard::Doorway;
 use shardmq_shards::topics::{ShareStrategies, ShareStrategy};
+use shardmq_shards::transport;
 use shardmq_shards::wire::Version;
 use std::process::ExitCode;
 
@@ -97,5 +100,9 @@ fn listener_config(listener: &Listener) -> ListenerConfig {
             })
             .collect(),
     };
-    ListenerConfig { address: listener.address, versions }
+    let transport = match listener.transport {
+        Transport::Tcp => transport::Transport::Tcp,
+        Transport::Websocket => transport::Transport::WebSocket,
+    };
+    ListenerConfig { address: listener.address, doorway: Doorway { versions, transport } }
 }

@@ -12,4 +12,5 @@ pub mod server;
 pub mod session;
 pub mod shard;
 pub mod topics;
+pub mod transport;
 pub mod wire;

@@ -7,6 +7,7 @@ mod settings;
 pub use error::{ConfigError, WrongText};
 pub use settings::{
     Io, Listener, LogLevel, Placement, ProtocolVersion, Settings, ShardCount, SharedSubscriptions, Strategy,
+    Transport,
 };
 
 use ron::extensions::Extensions;
@@ -175,6 +176,18 @@ mod tests {
         for text in ["", "(", "(shards: 1", "(shards: 1) x", "(shards: 1, shards: 2)", "[]"] {
             assert!(complaint(text).starts_with("test.ron:1:"), "{}", complaint(text));
         }
+    }
+
+    #[test]
+    fn a_listener_may_speak_websocket() {
+        let listener = |more: &str| {
+            let text = format!("(listeners: [(address: \"127.0.0.1:1\", {more})])");
+            parse_text(&text).map(|settings| settings.listeners[0].transport)
+        };
+        assert_eq!(listener("").expect("right"), Transport::Tcp);
+        assert_eq!(listener("transport: websocket").expect("right"), Transport::Websocket);
+        let error = listener("transport: ws").expect_err("no such transport").to_string();
+        assert!(error.contains("tcp") && error.contains("websocket"), "{error}");
     }
 
     #[test]

@@ -96,6 +96,27 @@ pub struct Listener {
     /// The protocol versions accepted here; unsaid all of them.
     #[serde(default)]
     pub versions: Option<Vec<ProtocolVersion>>,
+    /// What the packets travel in.
+    #[serde(default)]
+    pub transport: Transport,
+}
+
+impl Listener {
+    /// One that takes every version.
+    pub fn tcp(address: SocketAddr) -> Listener {
+        Listener { address, versions: None, transport: Transport::Tcp }
+    }
+}
+
+/// What a listener's packets travel in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Nothing: MQTT over TCP.
+    #[default]
+    Tcp,
+    /// WebSocket, with the subprotocol `mqtt`, on any path.
+    Websocket,
 }
 
 /// A protocol version as the configuration names it.
@@ -202,7 +223,11 @@ impl Default for Settings {
     fn default() -> Settings {
         let limits = Limits::default();
         Settings {
-            listeners: vec![Listener { address: ([127, 0, 0, 1], 1883).into(), versions: None }],
+            listeners: vec![Listener {
+                address: ([127, 0, 0, 1], 1883).into(),
+                versions: None,
+                transport: Transport::Tcp,
+            }],
             allow_anonymous: None,
             shards: None,
             io: Io::Auto,

@@ -56,6 +56,8 @@ pub const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub const REPLY_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 /// Connections of one shard that have not sent their CONNECT; more stay in the kernel's backlog, so that half-open sockets cost no memory.
 pub const HALF_OPEN_MAX: usize = 4096;
+/// Bytes of the head of a WebSocket's HTTP request: what browsers with large cookies send, and no more for every half-open socket.
+pub const WEB_SOCKET_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Input bytes held for a parked connection before its reader is paused: one read.
 pub const HELD_INPUT_BYTES_MAX: usize = 16 * 1024;
 /// Copies that one turn of a shard makes before publishers wait for the next: about a millisecond of work.

@@ -2,6 +2,7 @@
 
 use crate::base::lsn::Lsn;
 use crate::topics::{GroupKey, InterestBatch, Ticket};
+use crate::transport::WebSocket;
 use crate::wire::Message;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -83,6 +84,8 @@ pub struct Handoff {
     pub epoch: Epoch,
     /// The client id that the accepting shard chose, when CONNECT has none.
     pub assigned_client_id: Option<Box<str>>,
+    /// Its WebSocket, if that is what it speaks through.
+    pub web_socket: Option<Box<WebSocket>>,
     /// The CONNECT packet and every byte read behind it.
     pub input: Vec<u8>,
 }

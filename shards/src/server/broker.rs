@@ -207,7 +207,7 @@ fn shard_config(config: &BrokerConfig, index: usize, shards: usize, key: &HashKe
         key: key.clone(),
         seed: random_seed(),
         fingerprint_bits: 64,
-        listener_versions: config.listeners.iter().map(|listener| listener.versions.clone()).collect(),
+        doorways: config.listeners.iter().map(|listener| listener.doorway.clone()).collect(),
         share_strategies: config.share_strategies.clone(),
         connection_warm_up: config.connection_warm_up.div_ceil(shards),
         planted: Planted::default(),

@@ -3,8 +3,8 @@
 use super::placement::Placement;
 use crate::base::limits::Limits;
 use crate::drivers::probe::IoChoice;
+use crate::shard::Doorway;
 use crate::topics::ShareStrategies;
-use crate::wire::Version;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -36,6 +36,6 @@ pub struct BrokerConfig {
 pub struct ListenerConfig {
     /// Where to listen; port 0 takes any free one.
     pub address: SocketAddr,
-    /// The protocol versions accepted.
-    pub versions: Vec<Version>,
+    /// What it accepts.
+    pub doorway: Doorway,
 }

@@ -67,6 +67,14 @@ impl WriteBuffer {
         self.splices.push(Splice { at: self.copied.len(), message });
     }
 
+    /// Puts `lead` before everything.
+    pub fn precede_with(&mut self, lead: &[u8]) {
+        self.copied.splice(..0, lead.iter().copied());
+        for splice in &mut self.splices {
+            splice.at += lead.len();
+        }
+    }
+
     /// The pieces behind the first `skip` bytes, in order, for one gathering write.
     pub fn slices<'a>(&'a self, skip: usize, pieces: &mut impl Extend<&'a [u8]>) {
         let mut skip = skip;

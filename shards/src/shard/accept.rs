@@ -6,6 +6,7 @@ use super::{Action, ConnectionKey, Shard};
 use crate::base::limits::HALF_OPEN_MAX;
 use crate::base::time::Time;
 use crate::mesh::{Handoff, ListenerId};
+use crate::transport::Transport;
 use std::net::SocketAddr;
 
 impl Shard {
@@ -18,6 +19,14 @@ impl Shard {
     pub fn handle_accept(&mut self, now: Time, listener: ListenerId, peer: SocketAddr) -> ConnectionKey {
         let key = self.connections.insert(Connection::new(now, listener, peer));
         self.half_open += 1;
+        if self
+            .doorways
+            .get(usize::from(listener.0))
+            .is_some_and(|doorway| doorway.transport == Transport::WebSocket)
+        {
+            self.connections.get_mut(key).expect("just inserted").extra_mut().web_socket =
+                Some(Box::default());
+        }
         let timer = self.wheel.arm(now, now + self.limits.connect_deadline, Deadline::Connection(key));
         self.connections.get_mut(key).expect("just inserted").timer = Some(timer);
         self.outputs.actions.push_back(Action::ReadOnce(key));
@@ -32,6 +41,9 @@ impl Shard {
         connection.unread = handoff.input;
         if let Some(assigned) = handoff.assigned_client_id {
             connection.extra_mut().assigned_client_id = Some(assigned);
+        }
+        if let Some(web_socket) = handoff.web_socket {
+            connection.extra_mut().web_socket = Some(web_socket);
         }
         let key = self.connections.insert(connection);
         self.half_open += 1;

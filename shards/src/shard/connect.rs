@@ -35,8 +35,8 @@ impl Shard {
                 return Ok(Flow::Stop);
             }
         };
-        let accepted = self.listener_versions.get(usize::from(listener.0));
-        if accepted.is_some_and(|versions| !versions.contains(&connect.version)) {
+        let doorway = self.doorways.get(usize::from(listener.0));
+        if doorway.is_some_and(|doorway| !doorway.versions.contains(&connect.version)) {
             self.refuse(now, key, ReasonCode::UnsupportedProtocolVersion);
             return Ok(Flow::Stop);
         }
@@ -152,16 +152,18 @@ impl Shard {
         let Some(connection) = self.connections.remove(key) else { return };
         debug_assert_eq!(connection.phase, Phase::Moving, "only moving connections are detached");
         self.half_open -= 1;
-        if let Some(timer) = connection.timer {
+        for timer in [connection.timer, connection.stall_timer].into_iter().flatten() {
             self.wheel.cancel(timer);
         }
         self.counters.handed_off += 1;
+        let extra = connection.extra.map(|extra| *extra).unwrap_or_default();
         let handoff = Handoff {
             socket,
             listener: connection.listener,
             peer: connection.peer,
             epoch: connection.epoch,
-            assigned_client_id: connection.extra.and_then(|extra| extra.assigned_client_id),
+            assigned_client_id: extra.assigned_client_id,
+            web_socket: extra.web_socket,
             input: connection.unread,
         };
         self.peers[connection.home].control.push_back(Control::Handoff(Box::new(handoff)));

@@ -8,6 +8,7 @@ use crate::base::time::Time;
 use crate::base::wheel::TimerKey;
 use crate::mesh::{Epoch, ListenerId};
 use crate::session::{KeepAlive, WriteBuffer};
+use crate::transport::WebSocket;
 use crate::wire::Version;
 use std::net::SocketAddr;
 
@@ -36,6 +37,9 @@ pub(super) enum Phase {
     /// The driver was told to close it.
     Closing,
 }
+
+/// Status of a WebSocket close that blames nobody (RFC 6455 section 7.4.1).
+const WEB_SOCKET_NORMAL_CLOSURE: u16 = 1000;
 
 /// Why input waits unread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +97,8 @@ pub struct Connection {
 pub(super) struct Extra {
     /// Topic aliases that the client has set, by alias - 1.
     pub(super) aliases: Vec<Option<Box<str>>>,
+    /// What its packets travel in, if not alone.
+    pub(super) web_socket: Option<Box<WebSocket>>,
     /// The client id that this broker chose.
     pub(super) assigned_client_id: Option<Box<str>>,
     /// The CONNACK that waits.
@@ -133,6 +139,23 @@ impl Connection {
         self.extra.get_or_insert_default()
     }
 
+    /// The CONNACK that waited. Of the rarely used part only what outlives it is kept.
+    pub(super) fn take_connack(&mut self) -> Vec<u8> {
+        let Some(mut extra) = self.extra.take() else { return Vec::new() };
+        let connack = std::mem::take(&mut extra.connack);
+        extra.assigned_client_id = None;
+        self.extra = extra.web_socket.is_some().then_some(extra);
+        connack
+    }
+
+    /// At the close: only the WebSocket is still needed, to say farewell.
+    pub(super) fn retire_extra(&mut self) {
+        if let Some(mut web_socket) = self.extra.take().and_then(|extra| extra.web_socket) {
+            web_socket.close(WEB_SOCKET_NORMAL_CLOSURE);
+            self.extra_mut().web_socket = Some(web_socket);
+        }
+    }
+
     /// The buffer to append output to.
     pub(super) fn out_mut(&mut self, pool: &mut BufferPool) -> &mut WriteBuffer {
         self.out.get_or_insert_with(|| pool.take())
@@ -140,7 +163,18 @@ impl Connection {
 
     /// Whether there is output that the driver could take.
     pub(super) fn is_flushable(&self) -> bool {
-        !self.writing && self.out.as_ref().is_some_and(|out| !out.is_empty())
+        !self.writing && (self.out.as_ref().is_some_and(|out| !out.is_empty()) || self.has_layer_answer())
+    }
+
+    pub(super) fn web_socket_mut(&mut self) -> Option<&mut WebSocket> {
+        self.extra.as_mut()?.web_socket.as_deref_mut()
+    }
+
+    /// Whether its WebSocket has something to say. Between CONNECT and CONNACK it waits: a socket moves with nothing to send.
+    fn has_layer_answer(&self) -> bool {
+        let web_socket = self.extra.as_ref().and_then(|extra| extra.web_socket.as_ref());
+        web_socket.is_some_and(|web_socket| web_socket.has_answer())
+            && matches!(self.phase, Phase::AwaitConnect | Phase::Connected | Phase::Closing)
     }
 }
 

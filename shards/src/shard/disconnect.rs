@@ -131,7 +131,7 @@ impl Shard {
         }
         connection.phase = Phase::Closing;
         connection.unread = Vec::new();
-        connection.extra = None;
+        connection.retire_extra();
         let session = connection.session.take();
         for timer in [connection.timer.take(), connection.stall_timer.take()].into_iter().flatten() {
             self.wheel.cancel(timer);
@@ -247,7 +247,12 @@ impl Shard {
         connection.writing = false;
         self.buffers.give_back(buffer);
         match connection.phase {
-            Phase::Connected if connection.out.is_none() => self.pump(now, key),
+            Phase::Connected if connection.out.is_none() => {
+                self.outputs.flush(key, connection);
+                self.pump(now, key);
+            }
+            // The handshake is answered.
+            Phase::AwaitConnect => self.outputs.actions.push_back(Action::ReadOnce(key)),
             _ => self.outputs.flush(key, connection),
         }
     }

@@ -173,8 +173,8 @@ impl Shard {
         connection.phase = Phase::Connected;
         self.half_open -= 1;
         self.counters.connected += 1;
-        let (extra, session) = (connection.extra.take().unwrap_or_default(), connection.session);
-        self.write(key, |out| out.extend_from_slice(&extra.connack));
+        let (connack, session) = (connection.take_connack(), connection.session);
+        self.write(key, |out| out.extend_from_slice(&connack));
         self.arm_keep_alive(now, key);
         self.outputs.actions.push_back(Action::Read(key));
         self.pump(now, key);

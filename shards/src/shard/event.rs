@@ -1,6 +1,7 @@
 //! What the operator's log should say.
 
 use super::Shard;
+use crate::transport::WebSocketError;
 use crate::wire::{ReasonCode, Violation};
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,6 +16,13 @@ pub enum Event {
         peer: SocketAddr,
         /// What it did.
         violation: Violation,
+    },
+    /// A peer broke the WebSocket protocol and was closed.
+    WebSocket {
+        /// Its address.
+        peer: SocketAddr,
+        /// What it did.
+        error: WebSocketError,
     },
     /// A CONNECT was refused.
     Refused {
@@ -43,6 +51,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Event::Violation { peer, violation } => write!(f, "{peer} closed: {violation}"),
+            Event::WebSocket { peer, error } => write!(f, "{peer} closed: {error}"),
             Event::Refused { peer, reason } => write!(f, "{peer} refused: {}", reason.text()),
             Event::TakenOver { peer, client_id } => {
                 write!(f, "{peer} closed: client id {client_id:?} connected again")

@@ -28,6 +28,16 @@ impl Shard {
             return;
         }
         self.counters.bytes_in += bytes.len() as u64;
+        if connection.web_socket_mut().is_some() {
+            self.handle_wrapped(now, key, bytes);
+        } else {
+            self.handle_packets(now, key, bytes);
+        }
+    }
+
+    /// Packets' bytes, out of whatever they travelled in.
+    pub(super) fn handle_packets(&mut self, now: Time, key: ConnectionKey, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
         connection.last_heard = now;
         let waits = connection.parked == Parked::Waiting
             || matches!(connection.phase, Phase::Claiming | Phase::Moving | Phase::AwaitConnack);
@@ -53,9 +63,10 @@ impl Shard {
         self.read_more_until_connect(key);
     }
 
-    /// Until CONNECT is complete reads are single-shot.
-    fn read_more_until_connect(&mut self, key: ConnectionKey) {
-        if self.connections.get(key).is_some_and(|connection| connection.phase == Phase::AwaitConnect) {
+    /// Until CONNECT is complete reads are single-shot. What a WebSocket has to say goes out first: a socket moves with nothing to send.
+    pub(super) fn read_more_until_connect(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get(key) else { return };
+        if connection.phase == Phase::AwaitConnect && !connection.writing && !connection.is_flushable() {
             self.outputs.actions.push_back(Action::ReadOnce(key));
         }
     }

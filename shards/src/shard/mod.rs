@@ -46,6 +46,7 @@ mod shutdown;
 mod statistics;
 mod subscribe;
 mod unsubscribed;
+mod web_socket;
 mod work;
 
 pub use connection::{Connection, ConnectionKey};
@@ -65,6 +66,7 @@ use crate::base::wheel::Wheel;
 use crate::log::Gate;
 use crate::topics::retained::RetainedStore;
 use crate::topics::{ShareStrategies, TopicIndex};
+use crate::transport::Transport;
 use crate::wire::Version;
 use connection::BufferPool;
 use deadlines::Deadline;
@@ -91,6 +93,22 @@ pub enum End {
     Failed,
 }
 
+/// What one listener accepts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Doorway {
+    /// Protocol versions.
+    pub versions: Vec<Version>,
+    /// What the packets travel in.
+    pub transport: Transport,
+}
+
+impl Doorway {
+    /// These versions, over TCP.
+    pub fn tcp(versions: &[Version]) -> Doorway {
+        Doorway { versions: versions.to_vec(), transport: Transport::Tcp }
+    }
+}
+
 /// What a shard is told at its start. The same for all shards of a broker but for `id` and `seed`.
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
@@ -106,8 +124,8 @@ pub struct ShardConfig {
     pub seed: u64,
     /// Bits of an interest fingerprint: 64; the simulator takes 8, so that they collide everywhere.
     pub fingerprint_bits: u32,
-    /// Versions accepted by each listener, by [`crate::mesh::ListenerId`].
-    pub listener_versions: Vec<Vec<Version>>,
+    /// What each listener accepts, by [`crate::mesh::ListenerId`]; without an entry every version, over TCP.
+    pub doorways: Vec<Doorway>,
     /// How shared subscriptions spread their messages.
     pub share_strategies: ShareStrategies,
     /// Connection records to make room for at the start.
@@ -121,7 +139,7 @@ pub struct Shard {
     id: ShardId,
     limits: Limits,
     planted: Planted,
-    listener_versions: Vec<Vec<Version>>,
+    doorways: Vec<Doorway>,
     random: Random,
     connections: Slab<Connection>,
     half_open: usize,
@@ -146,6 +164,8 @@ pub struct Shard {
     dropped: Dropped,
     events: Events,
     stopping: Stopping,
+    /// Scratch for input taken out of a WebSocket; empty between two reads.
+    unwrapped: Vec<u8>,
 }
 
 impl Shard {
@@ -161,7 +181,7 @@ impl Shard {
         Shard {
             id,
             planted: config.planted,
-            listener_versions: config.listener_versions,
+            doorways: config.doorways,
             random: Random::from_seed(config.seed),
             connections,
             half_open: 0,
@@ -186,6 +206,7 @@ impl Shard {
             dropped: Dropped::default(),
             events: Events::default(),
             stopping: Stopping::No,
+            unwrapped: Vec::new(),
             limits,
         }
     }

@@ -6,6 +6,7 @@ use crate::base::slab::Slab;
 use crate::base::time::Time;
 use crate::mesh::Socket;
 use crate::session::WriteBuffer;
+use crate::transport::WebSocket;
 use std::collections::VecDeque;
 
 /// One request to the driver.
@@ -51,6 +52,14 @@ impl Outputs {
     }
 }
 
+/// Makes one WebSocket message of the packets in `out`.
+fn wrap(web_socket: &mut WebSocket, out: &mut WriteBuffer) {
+    let mut lead = Vec::new();
+    web_socket.lead(out.len(), &mut lead);
+    out.precede_with(&lead);
+    web_socket.trail(out.bytes_mut());
+}
+
 impl Shard {
     /// The next request to the driver.
     pub fn poll_action(&mut self) -> Option<Action> {
@@ -78,7 +87,16 @@ impl Shard {
         if connection.stall_timer.is_none() && connection.phase != Phase::Closing {
             self.watch_stall(now, key);
         }
-        self.connections.get_mut(key)?.out.take()
+        let connection = self.connections.get_mut(key)?;
+        let out = connection.out.take();
+        match connection.web_socket_mut() {
+            None => out,
+            Some(web_socket) => {
+                let mut out = out.unwrap_or_else(|| self.buffers.take());
+                wrap(web_socket, &mut out);
+                Some(out)
+            }
+        }
     }
 
     /// Appends to the output of `key` with `write`, and puts it on the list to flush.

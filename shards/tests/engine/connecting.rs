@@ -4,6 +4,7 @@ use crate::verbs::*;
 use crate::world::{Client, Settings, World};
 use shardmq_shards::base::limits::Limits;
 use shardmq_shards::base::random::Random;
+use shardmq_shards::shard::Doorway;
 use shardmq_shards::wire::{
     Connack, Connect, ConnectProperties, Packet, ReasonCode, Split, Version, Will, split,
 };
@@ -243,8 +244,8 @@ fn a_method_of_extended_authentication_is_refused() {
 
 #[test]
 fn a_listener_takes_only_its_versions() {
-    let listener_versions = vec![vec![V311], vec![V5]];
-    let mut w = World::with(Settings { listener_versions, ..Settings::default() });
+    let doorways = vec![Doorway::tcp(&[V311]), Doorway::tcp(&[V5])];
+    let mut w = World::with(Settings { doorways, ..Settings::default() });
     let mut answer = |listener, version| {
         let client = w.arrive(0, listener, version);
         w.send(client, Packet::Connect(Connect::new(version, "ann", true)));

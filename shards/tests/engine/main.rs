@@ -20,5 +20,6 @@ mod takeover;
 mod unsubscribing;
 mod verbs;
 mod violations;
+mod web_socket;
 mod wills;
 mod world;

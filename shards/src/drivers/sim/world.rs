@@ -218,7 +218,7 @@ fn broker(
             key: key.clone(),
             seed: random.next_u64(),
             fingerprint_bits: profile.fingerprint_bits,
-            listener_versions: Vec::new(),
+            doorways: Vec::new(),
             share_strategies: ShareStrategies::default(),
             connection_warm_up: 0,
             planted,

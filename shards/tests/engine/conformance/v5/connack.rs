@@ -3,6 +3,7 @@
 use crate::conformance::bytes::{self, CLEAN, Sent, connect, dial, field, sent};
 use crate::verbs::*;
 use crate::world::{Settings, World};
+use shardmq_shards::shard::Doorway;
 use shardmq_shards::wire::{Connect, Packet, ReasonCode, Version};
 
 /// The one CONNACK in `seen`, which is its first packet: flags and reason.
@@ -42,8 +43,8 @@ fn refusals(version: Version) -> Vec<(World, Vec<u8>)> {
     let mut full = World::limited(|limits| limits.connections_max = 1);
     full.join(0, V5, "the only one");
     let other = if version == V5 { V311 } else { V5 };
-    let listener_versions = vec![vec![other]];
-    let elsewhere = World::with(Settings { listener_versions, ..Settings::default() });
+    let doorways = vec![Doorway::tcp(&[other])];
+    let elsewhere = World::with(Settings { doorways, ..Settings::default() });
     vec![
         (full, connect(version, CLEAN, &[&id])),
         (elsewhere, connect(version, CLEAN, &[&id])),
