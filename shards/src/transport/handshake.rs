@@ -86,6 +86,9 @@ pub(super) fn answer(head: &[u8], bytes_max: usize) -> Shaken {
         Ok(Some(whole)) => whole,
         Ok(None) if head.len() < bytes_max => return Shaken::Partial,
         Ok(None) => return refused(HandshakeError::TooLarge),
+        Err(Error::Protocol(ProtocolError::WrongHttpMethod | ProtocolError::WrongHttpVersion)) => {
+            return refused(HandshakeError::NoUpgrade);
+        }
         Err(_) => return refused(HandshakeError::NotHttp),
     };
     if bytes < head.len() {
