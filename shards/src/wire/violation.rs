@@ -68,7 +68,7 @@ violations! {
     TopicEmpty => ProtocolError, "MQTT-4.7.3-1", "empty topic name";
     TopicMissing => ProtocolError, "3.3.2.1", "PUBLISH with neither topic name nor topic alias";
     TopicHasWildcard => TopicNameInvalid, "MQTT-3.3.2-2", "wildcard character in a topic name";
-    TopicTooLong => TopicNameInvalid, "MQTT-4.7.3-3", "topic name longer than this server accepts";
+    TopicTooLong => TopicNameInvalid, "4.7.3", "topic name longer than this server accepts";
     ResponseTopicInvalid => ProtocolError, "MQTT-3.3.2-14", "response topic is not a topic name";
     // CONNECT and CONNACK.
     ProtocolNameUnknown => UnsupportedProtocolVersion, "MQTT-3.1.2-1", "unknown protocol name";
@@ -101,7 +101,7 @@ violations! {
     NoLocalOnShared => ProtocolError, "MQTT-3.8.3-4", "no local on a shared subscription";
     SessionExpiryRaised => ProtocolError, "3.14.2.2.2", "DISCONNECT sets a session expiry where CONNECT had none";
     ServerPropertyFromClient => ProtocolError, "3.14.2.2.5", "property that only a server may send";
-    AuthUnexpected => ProtocolError, "MQTT-4.12.0-6", "AUTH without authentication method in CONNECT";
+    AuthUnexpected => ProtocolError, "MQTT-4.12.0-7", "AUTH without authentication method in CONNECT";
 }
 
 impl fmt::Display for Violation {
