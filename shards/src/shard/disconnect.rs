@@ -55,6 +55,9 @@ impl Shard {
         disconnect: &Disconnect<'_>,
     ) -> Result<Flow, Violation> {
         let session = self.connections.get(key).and_then(|connection| connection.session);
+        if !disconnect.reason.is_sent_by_clients() {
+            return Err(Violation::ReasonCodeInvalid);
+        }
         if disconnect.properties.server_reference.is_some() {
             return Err(Violation::ServerPropertyFromClient);
         }

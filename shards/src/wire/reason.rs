@@ -107,6 +107,11 @@ impl ReasonCode {
         }
     }
 
+    /// Whether a client may disconnect with it: the column "sent by" of the table of section 3.14.2.1.
+    pub const fn is_sent_by_clients(self) -> bool {
+        matches!(self as u8, 0x00 | 0x04 | 0x80..=0x83 | 0x90 | 0x93..=0x99)
+    }
+
     /// What a v3 client is told in CONNACK instead. v3 has five refusals; whatever is none of theirs is "server unavailable".
     pub const fn to_connect_return(self) -> ConnectReturnCode {
         match self {
