@@ -8,6 +8,7 @@ mod conformance;
 mod connecting;
 mod deadlines;
 mod lanes;
+mod malformed;
 mod network;
 mod publishing;
 mod queueing;

@@ -14,7 +14,7 @@ use shardmq_shards::coordinator::Coordinator;
 use shardmq_shards::drivers::board::StatisticsBoard;
 use shardmq_shards::drivers::turn::{CoordinatorSeat, Seat};
 use shardmq_shards::mesh::{ListenerId, MeshHandle, Socket, Wake, mesh_with_slots};
-use shardmq_shards::shard::{Action, CloseMode, ConnectionKey, Doorway, End, Shard, ShardConfig};
+use shardmq_shards::shard::{Action, CloseMode, ConnectionKey, Doorway, End, Event, Shard, ShardConfig};
 use shardmq_shards::topics::ShareStrategies;
 use shardmq_shards::wire::Version;
 use std::collections::{BTreeMap, VecDeque};
@@ -31,6 +31,13 @@ const CLOSE_FLUSH: Duration = Duration::from_secs(5);
 /// Names a client's socket.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Client(pub usize);
+
+impl Client {
+    /// Where its socket comes from.
+    pub fn address(self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 10_000 + self.0 as u16))
+    }
+}
 
 /// What a test wants other than the defaults.
 pub struct Settings {
@@ -77,6 +84,8 @@ pub struct World {
     pub now: Time,
     pub places: Vec<Place>,
     pub wires: Vec<Wire>,
+    /// What the operator's log was told.
+    pub events: Vec<Event>,
     /// Bytes that one read of a socket gives at most.
     pub read_bytes_max: usize,
     handle: MeshHandle,
@@ -127,7 +136,8 @@ impl World {
         });
         let places = places.collect();
         let now = Time::from_micros(1_000_000);
-        World { now, places, wires: Vec::new(), read_bytes_max: 64 * 1024, handle: mesh.handle }
+        let (wires, events) = (Vec::new(), Vec::new());
+        World { now, places, wires, events, read_bytes_max: 64 * 1024, handle: mesh.handle }
     }
 
     pub fn shard(&self, shard: usize) -> &Shard {
@@ -225,8 +235,9 @@ impl World {
         }
         self.carry_out(shard);
         let place = &mut self.places[shard];
+        // Before the seat writes them to the log.
+        self.events.extend(std::iter::from_fn(|| place.seat.shard.poll_event()));
         place.seat.exchange_out(now);
-        while place.seat.shard.poll_event().is_some() {}
         place.asleep = !place.seat.busy() && place.seat.try_sleep(now);
     }
 
@@ -234,8 +245,7 @@ impl World {
         let place = &mut self.places[shard];
         while place.seat.shard.accepts() {
             let Some((client, listener)) = place.arrivals.pop_front() else { break };
-            let peer = SocketAddr::from(([127, 0, 0, 1], 10_000 + client.0 as u16));
-            let key = place.seat.shard.handle_accept(self.now, listener, peer);
+            let key = place.seat.shard.handle_accept(self.now, listener, client.address());
             place.links.insert(key.index(), Link::new(key, client));
         }
         let links: Vec<usize> = place.links.keys().copied().collect();
