@@ -16,3 +16,4 @@ mod topics;
 mod unsubscribe;
 mod values;
 mod websocket;
+mod will;

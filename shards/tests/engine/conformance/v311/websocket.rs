@@ -45,3 +45,29 @@ fn mqtt_6_0_0_4_the_subprotocol_is_mqtt() {
 fn connect() -> Vec<u8> {
     encoded(Packet::Connect(Connect::new(V311, "web", true)), V311)
 }
+
+/// [MQTT-7.0.0-2] A client that uses nothing but what the specification has gets all of it, also beside clients that use our extensions.
+#[test]
+fn mqtt_7_0_0_2_no_extension_is_required() {
+    let mut w = crate::world::World::new(3);
+    let ann = w.connect(0, durable(V311, "ann"));
+    let bob = w.join(1, V311, "bob");
+    let member = w.join(2, V311, "member");
+    w.subscribe(member, "$share/group/a/+", Q1);
+    w.subscribe(ann, "a/+", Q2);
+    w.publish(bob, message("a/0", "x"));
+    w.publish(bob, message_1(1, "a/1", "x"));
+    w.publish(bob, retained(message_2(2, "a/2", "x")));
+    w.pubrel(bob, 2);
+    let mut seen = w.read(bob);
+    seen.sort();
+    assert_eq!(seen, ["PUBACK #1", "PUBCOMP #2", "PUBREC #2"]);
+    assert_eq!(w.read(ann), [r#"a/0 "x""#, r#"a/1 "x" q1 #1"#, r#"a/2 "x" q2 #2"#]);
+    w.puback(ann, 1);
+    w.pubrec(ann, 2);
+    assert_eq!(w.read(ann), ["PUBREL #2"]);
+    w.pubcomp(ann, 2);
+    w.unsubscribe(ann, &["a/+"]);
+    assert_eq!(w.read(ann), ["UNSUBACK #1001"]);
+    w.ping(ann);
+}
