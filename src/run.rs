@@ -9,7 +9,7 @@ use crate::{logging, signals};
 use shardmq_shards::drivers::probe::IoChoice;
 use shardmq_shards::server::placement::Placement as EnginePlacement;
 use shardmq_shards::server::{Broker, BrokerConfig, ListenerConfig};
-use shardmq_shards::shard::Doorway;
+use shardmq_shards::shard::{Doorway, Extensions};
 use shardmq_shards::topics::{ShareStrategies, ShareStrategy};
 use shardmq_shards::transport;
 use shardmq_shards::wire::Version;
@@ -71,6 +71,7 @@ fn broker_config(settings: &Settings) -> BrokerConfig {
         connection_warm_up: settings.connection_warm_up.get(),
         limits: settings.engine_limits(),
         share_strategies: share_strategies(&settings.shared_subscriptions),
+        extensions: Extensions::default(),
         stats_interval: settings.stats_interval.get(),
     }
 }

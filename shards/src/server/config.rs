@@ -3,7 +3,7 @@
 use super::placement::Placement;
 use crate::base::limits::Limits;
 use crate::drivers::probe::IoChoice;
-use crate::shard::Doorway;
+use crate::shard::{Doorway, Extensions};
 use crate::topics::ShareStrategies;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub struct BrokerConfig {
     pub limits: Limits,
     /// How shared subscriptions spread their messages.
     pub share_strategies: ShareStrategies,
+    /// What the broker does beyond the protocol's own rules.
+    pub extensions: Extensions,
     /// Span between two statistics lines in the log; zero: none.
     pub stats_interval: Duration,
 }

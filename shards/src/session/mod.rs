@@ -1,5 +1,6 @@
 //! One client's protocol state. Knows its own two directions, nothing of other sessions, sockets or shards.
 
+mod author;
 mod copy;
 mod in_flight;
 mod inbound;
@@ -10,6 +11,7 @@ mod will;
 mod withdraw;
 mod write_buffer;
 
+pub use author::{Author, KeptAuthor};
 pub use copy::{Encoded, Identifiers, Incoming, PendingCopy};
 pub use in_flight::{InFlight, Resend, UnknownPacketId};
 pub use inbound::{Inbound, Publication};

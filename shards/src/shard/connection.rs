@@ -101,6 +101,8 @@ pub(super) struct Extra {
     pub(super) web_socket: Option<Box<WebSocket>>,
     /// The client id that this broker chose.
     pub(super) assigned_client_id: Option<Box<str>>,
+    /// The user name, where the broker has rules that ask for it.
+    pub(super) user_name: Option<Box<str>>,
     /// The CONNACK that waits.
     pub(super) connack: Vec<u8>,
 }
@@ -144,7 +146,8 @@ impl Connection {
         let Some(mut extra) = self.extra.take() else { return Vec::new() };
         let connack = std::mem::take(&mut extra.connack);
         extra.assigned_client_id = None;
-        self.extra = extra.web_socket.is_some().then_some(extra);
+        let lasting = extra.web_socket.is_some() || extra.user_name.is_some();
+        self.extra = lasting.then_some(extra);
         connack
     }
 

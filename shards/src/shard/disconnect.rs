@@ -207,6 +207,9 @@ impl Shard {
     /// Publishes the will of `key`, if it still has one.
     pub(super) fn publish_will(&mut self, now: Time, key: SessionKey) {
         let Some(will) = self.sessions.get_mut(key).and_then(|session| session.will.take()) else { return };
+        if self.extensions.concern_publishers() {
+            return self.admit_will(now, &will, key);
+        }
         self.wills.push(will.publish(now), key);
     }
 

@@ -45,6 +45,7 @@ impl Shard {
         let resumes = !connect.clean_start && assigned.is_none();
         let (session, present) = self.session_for(now, resumes, client_id, existing);
         self.attach(key, session, &connect);
+        self.leave_will(key, session, &connect);
         self.compose_connack(key, &connect, present, assigned.as_deref());
         self.await_interest_for_connack(now, key, session, present);
     }
@@ -114,14 +115,20 @@ impl Shard {
         if !self.planted.is(Bug::ResumeForgetsInFlight) {
             session.outbound.resume(window);
         }
-        let old_will = session.will.take();
-        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
         if let Some(timer) = session.timer.take() {
             self.wheel.cancel(timer);
         }
         self.offline_sessions -= 1;
-        // A will that still waits for its delay is void once the session is resumed (MQTT 5 section 3.1.3.2.2).
-        drop(old_will);
+    }
+
+    /// The will of this CONNECT. One that still waits for its delay is void once the session is resumed (MQTT 5 section 3.1.3.2.2).
+    fn leave_will(&mut self, key: ConnectionKey, session: SessionKey, connect: &Connect<'_>) {
+        if self.extensions.concern_publishers() {
+            let connection = self.connections.get_mut(key).expect("the caller has looked");
+            connection.extra_mut().user_name = connect.username.map(Into::into);
+        }
+        let will = connect.will.as_ref().map(|will| Box::new(Will::new(will, self.will_author(key))));
+        self.sessions.get_mut(session).expect("the caller has it").will = will;
     }
 
     fn compose_connack(

@@ -1,6 +1,7 @@
 //! What the operator's log should say.
 
 use super::Shard;
+use crate::session::KeptAuthor;
 use crate::transport::WebSocketError;
 use crate::wire::{ReasonCode, Violation};
 use std::collections::VecDeque;
@@ -38,6 +39,15 @@ pub enum Event {
         /// The client id.
         client_id: Box<str>,
     },
+    /// A client may not do what it asked for, or what its will asks for.
+    Denied {
+        /// The client.
+        author: KeptAuthor,
+        /// What it asked for.
+        what: &'static str,
+        /// Where.
+        topic: Box<str>,
+    },
     /// A deadline passed.
     TimedOut {
         /// The peer's address.
@@ -55,6 +65,10 @@ impl fmt::Display for Event {
             Event::Refused { peer, reason } => write!(f, "{peer} refused: {}", reason.text()),
             Event::TakenOver { peer, client_id } => {
                 write!(f, "{peer} closed: client id {client_id:?} connected again")
+            }
+            Event::Denied { author, what, topic } => {
+                let author = author.as_author();
+                write!(f, "{} client id {:?} may not {what} {topic:?}", author.peer, author.client_id)
             }
             Event::TimedOut { peer, what } => write!(f, "{peer} closed: {what}"),
         }

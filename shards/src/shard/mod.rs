@@ -21,6 +21,7 @@
 
 mod accept;
 mod acknowledge;
+mod admit;
 mod connect;
 mod connection;
 mod deadlines;
@@ -28,6 +29,7 @@ mod deliver;
 mod disconnect;
 mod establish;
 mod event;
+mod extensions;
 mod fan_out;
 mod input;
 mod inspect;
@@ -35,6 +37,7 @@ mod interest;
 mod output;
 mod peer;
 mod peers;
+mod permission;
 mod publish;
 mod redispatch;
 mod replay;
@@ -51,8 +54,10 @@ mod work;
 
 pub use connection::{Connection, ConnectionKey};
 pub use event::Event;
+pub use extensions::Extensions;
 pub use inspect::{SessionView, Sizes};
 pub use output::{Action, CloseMode};
+pub use permission::Permission;
 pub use session::{Session, SessionKey};
 pub use statistics::{Counters, Dropped, Gauges, Statistics};
 
@@ -128,6 +133,8 @@ pub struct ShardConfig {
     pub doorways: Vec<Doorway>,
     /// How shared subscriptions spread their messages.
     pub share_strategies: ShareStrategies,
+    /// What the broker does beyond the protocol's own rules.
+    pub extensions: Extensions,
     /// Connection records to make room for at the start.
     pub connection_warm_up: usize,
     /// The planted bug of this run.
@@ -140,6 +147,7 @@ pub struct Shard {
     limits: Limits,
     planted: Planted,
     doorways: Vec<Doorway>,
+    extensions: Extensions,
     random: Random,
     connections: Slab<Connection>,
     half_open: usize,
@@ -182,6 +190,7 @@ impl Shard {
             id,
             planted: config.planted,
             doorways: config.doorways,
+            extensions: config.extensions,
             random: Random::from_seed(config.seed),
             connections,
             half_open: 0,

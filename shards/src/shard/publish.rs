@@ -58,19 +58,32 @@ impl Shard {
             return Err(Violation::SubscriptionIdFromClient);
         }
         let Some(alias) = publish.properties.topic_alias else {
-            return self.publish_from(now, key, publish, publish.topic);
+            return self.publish_as(now, key, publish, publish.topic);
         };
         let alias_max = self.limits.topic_alias_max;
         let connection = self.connections.get_mut(key).expect("the caller has looked");
         let topic = take_alias(connection, alias, publish.topic, alias_max)?;
-        let flow = self.publish_from(now, key, publish, &topic);
+        let flow = self.publish_as(now, key, publish, &topic);
         if let Some(connection) = self.connections.get_mut(key) {
             connection.extra_mut().aliases[usize::from(alias.get()) - 1] = Some(topic);
         }
         flow
     }
 
-    fn publish_from(
+    fn publish_as(
+        &mut self,
+        now: Time,
+        key: ConnectionKey,
+        publish: Publish<'_>,
+        topic: &str,
+    ) -> Result<Flow, Violation> {
+        if self.extensions.concern_publishers() {
+            return self.admit_publish(now, key, publish, topic);
+        }
+        self.publish_from(now, key, publish, topic)
+    }
+
+    pub(super) fn publish_from(
         &mut self,
         now: Time,
         key: ConnectionKey,

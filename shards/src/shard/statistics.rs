@@ -81,6 +81,10 @@ numbers! {
         interest_waits,
         /// SUBACKs among them that waited for a transition that another client's subscription had caused.
         foreign_interest_waits,
+        /// PUBLISH packets and wills that their client may not publish.
+        publish_denied,
+        /// Filters that their client may not subscribe to.
+        subscribe_denied,
         /// Events that did not fit the queue.
         events_lost,
         /// Retained messages refused at the limit.

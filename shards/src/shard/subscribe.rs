@@ -43,7 +43,7 @@ impl Shard {
         let mut replays = SmallVec::new();
         let mut ticket = Ticket::ZERO;
         for filter in subscribe.filters.iter() {
-            let granted = self.subscribe_one(session, &filter, identifier, version)?;
+            let granted = self.subscribe_one((key, session), &filter, identifier, version)?;
             codes.push(granted.code);
             ticket = ticket.max(granted.ticket);
             replays.extend(granted.replay);
@@ -59,17 +59,20 @@ impl Shard {
 
     fn subscribe_one(
         &mut self,
-        key: SessionKey,
+        (connection, key): (ConnectionKey, SessionKey),
         entry: &SubscribeFilter<'_>,
         identifier: Option<NonZeroU32>,
         version: Version,
     ) -> Result<Granted, Violation> {
         let filters_max = self.limits.filters_per_client_max as usize;
-        let session = self.sessions.get_mut(key).expect("a connected client has its session");
         let filter = match TopicFilter::new(entry.filter) {
             Ok(filter) => filter,
             Err(_) => return refused(ReasonCode::TopicFilterInvalid, version),
         };
+        if !self.may_subscribe(connection, filter) {
+            return refused(ReasonCode::NotAuthorized, version);
+        }
+        let session = self.sessions.get_mut(key).expect("a connected client has its session");
         if self.topics.is_share_full(filter) {
             return refused(ReasonCode::QuotaExceeded, version);
         }

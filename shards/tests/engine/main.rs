@@ -10,6 +10,7 @@ mod deadlines;
 mod lanes;
 mod malformed;
 mod network;
+mod permission;
 mod publishing;
 mod queueing;
 mod retained;

@@ -16,7 +16,7 @@ use crate::base::time::Time;
 use crate::coordinator::Coordinator;
 use crate::drivers::turn::{CoordinatorSeat, Seat};
 use crate::mesh::{Wake, mesh_with_slots};
-use crate::shard::{SessionKey, SessionView, Shard, ShardConfig};
+use crate::shard::{Extensions, SessionKey, SessionView, Shard, ShardConfig};
 use crate::topics::ShareStrategies;
 use crate::wire::Version;
 use std::collections::BTreeMap;
@@ -220,6 +220,7 @@ fn broker(
             fingerprint_bits: profile.fingerprint_bits,
             doorways: Vec::new(),
             share_strategies: ShareStrategies::default(),
+            extensions: Extensions::default(),
             connection_warm_up: 0,
             planted,
         });
