@@ -72,6 +72,7 @@ fn broker_config(settings: &Settings) -> BrokerConfig {
         limits: settings.engine_limits(),
         share_strategies: share_strategies(&settings.shared_subscriptions),
         extensions: Extensions::default(),
+        terms: settings.engine_terms(),
         stats_interval: settings.stats_interval.get(),
     }
 }

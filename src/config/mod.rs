@@ -3,6 +3,7 @@
 mod bounded;
 mod error;
 mod settings;
+mod terms;
 
 pub use error::{ConfigError, WrongText};
 pub use settings::{
@@ -51,6 +52,7 @@ pub fn check(settings: &Settings) -> Result<(), ConfigError> {
     if settings.listeners.is_empty() {
         return Err(ConfigError::Refused("listeners: at least one is needed".to_owned()));
     }
+    terms::check(settings)?;
     let groups = &settings.shared_subscriptions.groups;
     for (at, group) in groups.iter().enumerate() {
         let name = &group.name;
@@ -117,12 +119,13 @@ mod tests {
     #[test]
     fn every_field_stands_in_default_ron_exactly_once() {
         // The unknown-field error lists all names that there are.
-        for outer in ["(?)", "(limits: (?))"] {
+        for (indent, outer) in [(4, "(?)"), (8, "(limits: (?))"), (8, "(capabilities: (?))")] {
             let text = outer.replace('?', "qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq: 1");
             let error = complaint(&text);
             let (_, names) = error.split_once("known are ").expect("all names are listed");
             for name in names.split(", ") {
-                let lines = DEFAULT.lines().filter(|line| line.trim_start().starts_with(&format!("{name}:")));
+                let field = format!("{:indent$}{name}:", "");
+                let lines = DEFAULT.lines().filter(|line| line.starts_with(&field));
                 assert_eq!(lines.count(), 1, "{name}");
             }
         }

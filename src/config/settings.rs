@@ -1,6 +1,7 @@
 //! The configuration file as it is written: every field with its range and its default.
 
 use super::bounded::{Bytes, Number, Span};
+use super::terms::{Capabilities, Redirect};
 use serde::Deserialize;
 use shardmq_shards::base::limits::Limits;
 use shardmq_shards::base::shard_set::SHARDS_MAX;
@@ -44,6 +45,14 @@ pub struct Settings {
     pub fan_out_batch: Number<1, 1_000_000>,
     /// How shared subscriptions spread their messages.
     pub shared_subscriptions: SharedSubscriptions,
+    /// What clients may use.
+    pub capabilities: Capabilities,
+    /// What clients that ask are told to build their response topics from.
+    pub response_information: Option<String>,
+    /// Another server for the clients.
+    pub redirect: Option<Redirect>,
+    /// Whether payloads that are said to be text are looked at.
+    pub check_payload_format: bool,
     /// What one client may take.
     pub limits: ClientLimits,
 }
@@ -240,6 +249,10 @@ impl Default for Settings {
             connection_warm_up: Number::new(1_024),
             fan_out_batch: Number::new(limits.fan_out_batch.into()),
             shared_subscriptions: SharedSubscriptions::default(),
+            capabilities: Capabilities::default(),
+            response_information: None,
+            redirect: None,
+            check_payload_format: false,
             limits: ClientLimits::default(),
         }
     }

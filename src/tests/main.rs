@@ -10,6 +10,7 @@ mod sessions;
 mod sharing;
 mod start;
 mod statistics;
+mod terms;
 mod web_socket;
 
 /// Runs each `fn(Driver)` of the module on both drivers.

@@ -210,6 +210,7 @@ fn shard_config(config: &BrokerConfig, index: usize, shards: usize, key: &HashKe
         doorways: config.listeners.iter().map(|listener| listener.doorway.clone()).collect(),
         share_strategies: config.share_strategies.clone(),
         extensions: config.extensions.clone(),
+        terms: config.terms.clone(),
         connection_warm_up: config.connection_warm_up.div_ceil(shards),
         planted: Planted::default(),
     }

@@ -3,7 +3,7 @@
 use super::placement::Placement;
 use crate::base::limits::Limits;
 use crate::drivers::probe::IoChoice;
-use crate::shard::{Doorway, Extensions};
+use crate::shard::{Doorway, Extensions, Terms};
 use crate::topics::ShareStrategies;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub struct BrokerConfig {
     pub share_strategies: ShareStrategies,
     /// What the broker does beyond the protocol's own rules.
     pub extensions: Extensions,
+    /// What clients are offered.
+    pub terms: Terms,
     /// Span between two statistics lines in the log; zero: none.
     pub stats_interval: Duration,
 }

@@ -36,7 +36,7 @@ impl Shard {
             }
             Err(_) => ReasonCode::PacketIdentifierNotFound,
         };
-        self.send_packet(key, &Packet::Pubrel(Ack::with_reason(ack.packet_id, reason)));
+        self.write_ack(key, (ack.packet_id, reason), Packet::Pubrel);
     }
 
     pub(super) fn handle_pubcomp(&mut self, now: Time, key: ConnectionKey, ack: &Ack<'_>) {

@@ -25,23 +25,31 @@ impl Shard {
             connection.version = version;
         }
         let listener = connection.listener;
-        let connect = match Connect::decode(frame).and_then(check_will) {
+        let connect = match Connect::decode(frame).and_then(check_will_topic) {
             Ok(connect) => connect,
             Err(violation) => {
                 self.counters.violations += 1;
                 let peer = self.connections.get(key).expect("still there").peer;
                 self.report(super::Event::Violation { peer, violation });
-                self.refuse_malformed(now, key, violation.reason());
+                self.refuse_malformed(now, key, violation);
                 return Ok(Flow::Stop);
             }
         };
+        self.note_what_it_takes(key, &connect);
         let doorway = self.doorways.get(usize::from(listener.0));
         if doorway.is_some_and(|doorway| !doorway.versions.contains(&connect.version)) {
             self.refuse(now, key, ReasonCode::UnsupportedProtocolVersion);
             return Ok(Flow::Stop);
         }
+        if self.redirect_connect(now, key) {
+            return Ok(Flow::Stop);
+        }
         if self.is_stopping() {
             self.refuse(now, key, ReasonCode::ServerUnavailable);
+            return Ok(Flow::Stop);
+        }
+        if let Err(violation) = self.terms.check_will(&connect) {
+            self.refuse_because(now, key, violation.reason(), &violation.to_string());
             return Ok(Flow::Stop);
         }
         if let Err(reason) = self.claim(key, &connect) {
@@ -53,12 +61,13 @@ impl Shard {
 
     /// v5 is told what is wrong with its CONNECT. v3 is told of what it has a return code for, everything else closes without CONNACK
     /// (3.1.1: MQTT-3.1.4-1).
-    fn refuse_malformed(&mut self, now: Time, key: ConnectionKey, reason: ReasonCode) {
+    fn refuse_malformed(&mut self, now: Time, key: ConnectionKey, violation: Violation) {
+        let reason = violation.reason();
         let version = self.connections.get(key).map(|connection| connection.version);
         let told =
             matches!(reason, ReasonCode::UnsupportedProtocolVersion | ReasonCode::ClientIdentifierNotValid);
         if told || version.is_some_and(Version::is_v5) {
-            return self.refuse(now, key, reason);
+            return self.refuse_because(now, key, reason, &violation.to_string());
         }
         self.close_broken(now, key, CloseMode::Now);
     }
@@ -67,21 +76,30 @@ impl Shard {
         if connect.properties.authentication_method.is_some() {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
+        let mut assigned = None;
         let client_id: Box<str> = if connect.client_id.is_empty() {
             // An id without a session to come back to is of no use in v3 [MQTT-3.1.3-8], and 3.1 knows no empty id at all.
             if connect.version == Version::V31 || connect.version == Version::V311 && !connect.clean_start {
                 return Err(ReasonCode::ClientIdentifierNotValid);
             }
-            let assigned: Box<str> = format!("auto-{}-{:016x}", self.id, self.random.next_u64()).into();
-            let connection = self.connections.get_mut(key).expect("the caller has looked");
-            connection.extra_mut().assigned_client_id = Some(assigned.clone());
-            assigned
+            let id: Box<str> = format!("auto-{}-{:016x}", self.id, self.random.next_u64()).into();
+            assigned = Some(id.clone());
+            id
         } else {
             connect.client_id.into()
         };
+        // Looked at before the claim: a granted one has to be carried to its end.
+        if connect.properties.maximum_packet_size.is_some()
+            && self.compose_connack(connect, false, assigned.as_deref()).is_none()
+        {
+            return Err(ReasonCode::PacketTooLarge);
+        }
         let durable = expiry_seconds(connect, &self.limits) > 0;
         let connection = self.connections.get_mut(key).expect("the caller has looked");
         connection.phase = Phase::Claiming;
+        if assigned.is_some() {
+            connection.extra_mut().assigned_client_id = assigned;
+        }
         self.coordination.claims.push_back(Claim { connection: key.to_bits(), client_id, durable });
         Ok(())
     }
@@ -171,7 +189,7 @@ impl Shard {
 }
 
 /// The will is published later, when nobody is left to be told that its topic is none.
-fn check_will(connect: Connect<'_>) -> Result<Connect<'_>, Violation> {
+fn check_will_topic(connect: Connect<'_>) -> Result<Connect<'_>, Violation> {
     match connect.will.map(|will| TopicName::new(will.topic)) {
         Some(Err(_)) => Err(Violation::TopicTooLong),
         _ => Ok(connect),

@@ -87,7 +87,10 @@ pub struct Connection {
     pub(super) stall_timer: Option<TimerKey>,
     /// No acknowledgement overtakes the one of an earlier record [MQTT-4.6.0-2].
     pub(super) last_lsn: Lsn,
+    /// The client's Maximum Packet Size: nothing larger is sent.
     pub(super) packet_bytes_max: u32,
+    /// The client has not asked to be spared reason strings (Request Problem Information).
+    pub(super) wants_reasons: bool,
     /// What only some connections have.
     pub(super) extra: Option<Box<Extra>>,
 }
@@ -133,6 +136,7 @@ impl Connection {
             stall_timer: None,
             last_lsn: Lsn::NONE,
             packet_bytes_max: u32::MAX,
+            wants_reasons: true,
             extra: None,
         }
     }

@@ -9,7 +9,7 @@ use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::mesh::Release;
 use crate::session::{DropReason, WriteBuffer};
-use crate::wire::{Connack, Disconnect, Packet, ReasonCode, Violation};
+use crate::wire::{Disconnect, ReasonCode, Violation};
 use std::time::Duration;
 
 /// How a connection ends.
@@ -73,35 +73,6 @@ impl Shard {
             if disconnect.reason == ReasonCode::Success { Farewell::Clean } else { Farewell::Broken };
         self.close(now, key, CloseMode::Flush, farewell);
         Ok(Flow::Stop)
-    }
-
-    /// A peer broke the protocol: tells it (v5), logs it, closes it.
-    pub(super) fn violated(&mut self, now: Time, key: ConnectionKey, violation: Violation) {
-        let Some(connection) = self.connections.get(key) else { return };
-        let peer = connection.peer;
-        self.counters.violations += 1;
-        self.report(Event::Violation { peer, violation });
-        self.fail(now, key, violation.reason());
-    }
-
-    /// Closes a connection for `reason`, which a v5 client is told.
-    pub(super) fn fail(&mut self, now: Time, key: ConnectionKey, reason: ReasonCode) {
-        let Some(connection) = self.connections.get(key) else { return };
-        let (version, phase) = (connection.version, connection.phase);
-        if version.is_v5() && phase == Phase::Connected {
-            self.write(key, |out| Packet::Disconnect(Disconnect::new(reason)).encode(version, out));
-        }
-        self.close(now, key, CloseMode::Flush, Farewell::Broken);
-    }
-
-    /// Answers CONNECT with a refusal and closes. v3 gets the return code that comes nearest.
-    pub(super) fn refuse(&mut self, now: Time, key: ConnectionKey, reason: ReasonCode) {
-        let Some(connection) = self.connections.get(key) else { return };
-        let (version, peer) = (connection.version, connection.peer);
-        self.counters.refused += 1;
-        self.report(Event::Refused { peer, reason });
-        self.write(key, |out| Connack::refusal(reason).encode(version, out));
-        self.close(now, key, CloseMode::Flush, Farewell::Broken);
     }
 
     /// The session of `key` goes to a newer connection.

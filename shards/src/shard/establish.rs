@@ -2,17 +2,15 @@
 
 use super::connect::expiry_seconds;
 use super::connection::Phase;
-use super::reply::Reply;
 use super::session::{Session, SessionKey};
-use super::{Action, CloseMode, ConnectionKey, Shard};
-use crate::base::lsn::Lsn;
+use super::{CloseMode, ConnectionKey, Shard};
 use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::mesh::Epoch;
-use crate::session::{Inbound, KeepAlive, Outbound, Will};
-use crate::topics::{FilterSet, Standing};
-use crate::wire::{Connack, ConnackProperties, Connect, Packet, ReasonCode, Split, split};
-use std::num::{NonZeroU16, NonZeroU32};
+use crate::session::{Inbound, Outbound, Will};
+use crate::topics::FilterSet;
+use crate::wire::{Connect, ReasonCode, Split, split};
+use std::num::NonZeroU16;
 
 impl Shard {
     /// The coordinator has granted `epoch` to a connection whose session is, or is to be, here.
@@ -41,12 +39,15 @@ impl Shard {
         }
         identity.epoch = identity.epoch.max(epoch);
         let existing = identity.session;
+        self.note_what_it_takes(key, &connect);
         // Nobody resumes under a name that was made up now, even if somebody has guessed it before [MQTT-3.2.2-16].
         let resumes = !connect.clean_start && assigned.is_none();
         let (session, present) = self.session_for(now, resumes, client_id, existing);
         self.attach(key, session, &connect);
         self.leave_will(key, session, &connect);
-        self.compose_connack(key, &connect, present, assigned.as_deref());
+        let connack = self.compose_connack(&connect, present, assigned.as_deref());
+        self.connections.get_mut(key).expect("just attached").extra_mut().connack =
+            connack.expect("its size was looked at before the claim");
         self.await_interest_for_connack(now, key, session, present);
     }
 
@@ -91,14 +92,11 @@ impl Shard {
 
     fn attach(&mut self, key: ConnectionKey, session_key: SessionKey, connect: &Connect<'_>) {
         let expiry_seconds = expiry_seconds(connect, &self.limits);
+        let keep_alive = self.keep_alive_for(connect);
         let connection = self.connections.get_mut(key).expect("the caller has looked");
         connection.phase = Phase::AwaitConnack;
         connection.session = Some(session_key);
-        connection.packet_bytes_max =
-            connect.properties.maximum_packet_size.map_or(u32::MAX, NonZeroU32::get);
-        let keep_alive = KeepAlive::from_secs(connect.keep_alive);
-        let capped = keep_alive.capped(self.limits.keep_alive_max).filter(|_| connect.version.is_v5());
-        connection.keep_alive = capped.unwrap_or(keep_alive);
+        connection.keep_alive = keep_alive;
         if let Some(timer) = connection.timer.take() {
             self.wheel.cancel(timer);
         }
@@ -131,79 +129,6 @@ impl Shard {
         self.sessions.get_mut(session).expect("the caller has it").will = will;
     }
 
-    fn compose_connack(
-        &mut self,
-        key: ConnectionKey,
-        connect: &Connect<'_>,
-        present: bool,
-        assigned: Option<&str>,
-    ) {
-        let connection = self.connections.get_mut(key).expect("the caller has looked");
-        let limits = &self.limits;
-        let granted = expiry_seconds(connect, limits);
-        let asked = connect.properties.session_expiry.unwrap_or(0);
-        let keep_alive = connection.keep_alive.seconds();
-        let connack = Connack {
-            session_present: present,
-            reason: ReasonCode::Success,
-            properties: ConnackProperties {
-                session_expiry: (granted != asked).then_some(granted),
-                receive_maximum: NonZeroU16::new(limits.receive_maximum),
-                maximum_packet_size: NonZeroU32::new(limits.packet_bytes_max),
-                assigned_client_id: assigned,
-                topic_alias_maximum: Some(limits.topic_alias_max),
-                server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
-                ..ConnackProperties::default()
-            },
-        };
-        let mut bytes = Vec::new();
-        connack.encode(connect.version, &mut bytes);
-        connection.extra_mut().connack = bytes;
-    }
-
-    /// The CONNACK of a durable session waits for its log record, and for interest that its resumed subscriptions depend on.
-    pub(super) fn connack_when_logged(&mut self, now: Time, key: ConnectionKey) {
-        let Some(session) = self.connections.get(key).and_then(|connection| connection.session) else {
-            return;
-        };
-        let durable = self.sessions.get(session).is_some_and(Session::is_durable);
-        let lsn = if durable { self.gate.append() } else { Lsn::NONE };
-        self.reply(now, key, lsn, Reply::Connack);
-    }
-
-    /// CONNACK goes out: the connection is in service.
-    pub(super) fn send_connack(&mut self, now: Time, key: ConnectionKey) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.phase != Phase::AwaitConnack {
-            return;
-        }
-        connection.phase = Phase::Connected;
-        self.half_open -= 1;
-        self.counters.connected += 1;
-        let (connack, session) = (connection.take_connack(), connection.session);
-        self.write(key, |out| out.extend_from_slice(&connack));
-        self.arm_keep_alive(now, key);
-        self.outputs.actions.push_back(Action::Read(key));
-        self.pump(now, key);
-        if let Some(session) = session {
-            self.set_standing(session, Standing::Ready);
-        }
-        self.read_unread(now, key);
-        self.close_if_ended(now, key);
-    }
-
-    /// The peer had closed its end while the connection could not be closed.
-    pub(super) fn close_if_ended(&mut self, now: Time, key: ConnectionKey) {
-        let over = self.connections.get(key).is_some_and(|connection| {
-            connection.ended
-                && connection.parked == super::connection::Parked::No
-                && connection.phase == Phase::Connected
-        });
-        if over {
-            self.close_broken(now, key, CloseMode::Now);
-        }
-    }
-
     /// Sends what waits for the session of `key`, as far as it may.
     pub(super) fn pump(&mut self, now: Time, key: ConnectionKey) {
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -232,11 +157,5 @@ impl Shard {
         if let Some(session) = congested {
             self.relieve_congestion(session);
         }
-    }
-
-    /// Encodes a packet to `key` in its own version.
-    pub(super) fn send_packet(&mut self, key: ConnectionKey, packet: &Packet<'_>) {
-        let Some(version) = self.connections.get(key).map(|connection| connection.version) else { return };
-        self.write(key, |out| packet.encode(version, out));
     }
 }

@@ -22,6 +22,7 @@
 mod accept;
 mod acknowledge;
 mod admit;
+mod connack;
 mod connect;
 mod connection;
 mod deadlines;
@@ -40,6 +41,7 @@ mod peers;
 mod permission;
 mod publish;
 mod redispatch;
+mod refuse;
 mod replay;
 mod reply;
 mod retained;
@@ -48,6 +50,7 @@ mod share;
 mod shutdown;
 mod statistics;
 mod subscribe;
+mod terms;
 mod unsubscribed;
 mod web_socket;
 mod work;
@@ -60,6 +63,7 @@ pub use output::{Action, CloseMode};
 pub use permission::Permission;
 pub use session::{Session, SessionKey};
 pub use statistics::{Counters, Dropped, Gauges, Statistics};
+pub use terms::{Capabilities, Redirect, Terms};
 
 use crate::base::hash::HashKey;
 use crate::base::limits::Limits;
@@ -135,6 +139,8 @@ pub struct ShardConfig {
     pub share_strategies: ShareStrategies,
     /// What the broker does beyond the protocol's own rules.
     pub extensions: Extensions,
+    /// What clients are offered.
+    pub terms: Terms,
     /// Connection records to make room for at the start.
     pub connection_warm_up: usize,
     /// The planted bug of this run.
@@ -145,6 +151,7 @@ pub struct ShardConfig {
 pub struct Shard {
     id: ShardId,
     limits: Limits,
+    terms: Terms,
     planted: Planted,
     doorways: Vec<Doorway>,
     extensions: Extensions,
@@ -188,6 +195,7 @@ impl Shard {
         topics.spread_shares(config.share_strategies);
         Shard {
             id,
+            terms: config.terms,
             planted: config.planted,
             doorways: config.doorways,
             extensions: config.extensions,

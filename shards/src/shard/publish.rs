@@ -57,6 +57,7 @@ impl Shard {
         if !publish.properties.subscription_ids.is_empty() {
             return Err(Violation::SubscriptionIdFromClient);
         }
+        self.terms.capabilities.check_message(publish.qos, publish.retain)?;
         let Some(alias) = publish.properties.topic_alias else {
             return self.publish_as(now, key, publish, publish.topic);
         };
@@ -94,6 +95,11 @@ impl Shard {
         let version = connection.version;
         let session_key = connection.session.expect("a connected client has its session");
         let name = TopicName::new(topic).map_err(|_| Violation::TopicTooLong)?;
+        if !self.terms.payload_is_as_said(&publish) {
+            // At QoS 0 there is no acknowledgement to say it.
+            publish.packet_id.ok_or(Violation::PayloadNotText)?;
+            return self.refuse_publish(now, key, &publish, ReasonCode::PayloadFormatInvalid);
+        }
         let plan = self.plan(name, Publisher::Session(session_key));
         if self.park_without_slots(key, topic, &plan, publish.retain) {
             return Ok(Flow::Park);

@@ -7,7 +7,7 @@ use crate::base::limits::REPLY_BUFFER_BYTES_MAX;
 use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::base::time::Time;
-use crate::wire::{Ack, Packet, PacketId, ReasonCode, Violation};
+use crate::wire::{Packet, PacketId, ReasonCode, Violation};
 
 /// A reply that waits for its record's commit.
 #[derive(Debug)]
@@ -59,23 +59,17 @@ impl Shard {
         if connection.phase == Phase::Closing {
             return;
         }
-        let version = connection.version;
-        let ack = |packet_id, reason| Ack::with_reason(packet_id, reason);
         match reply {
             Reply::Connack => self.send_connack(now, key),
             Reply::Puback(packet_id, reason) => {
                 let session = connection.session;
-                self.write(key, |out| Packet::Puback(ack(packet_id, reason)).encode(version, out));
+                self.write_ack(key, (packet_id, reason), Packet::Puback);
                 if let Some(session) = session.and_then(|session| self.sessions.get_mut(session)) {
                     session.inbound.puback_sent();
                 }
             }
-            Reply::Pubrec(packet_id, reason) => {
-                self.write(key, |out| Packet::Pubrec(ack(packet_id, reason)).encode(version, out));
-            }
-            Reply::Pubcomp(packet_id, reason) => {
-                self.write(key, |out| Packet::Pubcomp(ack(packet_id, reason)).encode(version, out));
-            }
+            Reply::Pubrec(packet_id, reason) => self.write_ack(key, (packet_id, reason), Packet::Pubrec),
+            Reply::Pubcomp(packet_id, reason) => self.write_ack(key, (packet_id, reason), Packet::Pubcomp),
             Reply::Encoded(bytes) => self.write(key, |out| out.extend_from_slice(&bytes)),
         }
     }

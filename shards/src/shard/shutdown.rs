@@ -53,7 +53,7 @@ impl Shard {
             // The broker's own end is not the client's: its will stays unpublished.
             self.keep_will_silent(key);
             match phase {
-                Phase::Connected => self.fail(now, key, ReasonCode::ServerShuttingDown),
+                Phase::Connected => self.send_away(now, key),
                 Phase::AwaitConnect => self.close_broken(now, key, CloseMode::Now),
                 // "Server shutting down" stands in DISCONNECT only (section 2.4).
                 Phase::AwaitConnack => self.refuse(now, key, ReasonCode::ServerUnavailable),

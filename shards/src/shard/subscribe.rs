@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5 sections 3.8 to 3.11).
 
 use super::interest::Afterwards;
+use super::refuse::{in_words, put_what_fits};
 use super::reply::Reply;
 use super::retained::ReplayKey;
 use super::session::SessionKey;
@@ -10,8 +11,8 @@ use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::topics::{Ticket, TopicFilter};
 use crate::wire::{
-    AckProperties, QoS, ReasonCode, RetainHandling, Suback, Subscribe, SubscribeFilter, Unsuback,
-    Unsubscribe, Version, Violation,
+    AckProperties, Packet, QoS, ReasonCode, RetainHandling, Suback, Subscribe, SubscribeFilter,
+    SubscriptionOptions, Unsuback, Unsubscribe, Version, Violation, ack_of_codes_bytes,
 };
 use smallvec::SmallVec;
 use std::num::NonZeroU32;
@@ -32,6 +33,14 @@ impl Shard {
     ) -> Result<(), Violation> {
         let connection = self.connections.get(key).expect("the caller has looked");
         let (version, Some(session)) = (connection.version, connection.session) else { return Ok(()) };
+        if !self.suback_fits(key, subscribe.filters.len()) {
+            let why = "SUBACK would be larger than the client's maximum packet size";
+            self.fail_because(now, key, ReasonCode::PacketTooLarge, why);
+            return Ok(());
+        }
+        if subscribe.subscription_id.is_some() && !self.terms.capabilities.subscription_identifiers {
+            return Err(Violation::SubscriptionIdNotAvailable);
+        }
         let shared = |filter: &str| TopicFilter::new(filter).is_ok_and(|filter| filter.shared().is_some());
         if subscribe.filters.iter().any(|entry| entry.options.no_local && shared(entry.filter)) {
             return Err(Violation::NoLocalOnShared);
@@ -48,12 +57,12 @@ impl Shard {
             ticket = ticket.max(granted.ticket);
             replays.extend(granted.replay);
         }
-        let mut encoded = Vec::new();
-        let suback =
-            Suback { packet_id: subscribe.packet_id, properties: AckProperties::default(), codes: &codes };
-        suback.encode(version, &mut encoded);
+        let packet_id = subscribe.packet_id;
+        let encoded = self.with_reason_string(key, &codes, |properties, codes| {
+            Packet::Suback(Suback { packet_id, properties, codes })
+        });
         let lsn = self.record_of(session);
-        self.after_interest(now, ticket, Afterwards::Suback { key, replays, lsn, encoded: encoded.into() });
+        self.after_interest(now, ticket, Afterwards::Suback { key, replays, lsn, encoded });
         Ok(())
     }
 
@@ -69,6 +78,12 @@ impl Shard {
             Ok(filter) => filter,
             Err(_) => return refused(ReasonCode::TopicFilterInvalid, version),
         };
+        if let Err(violation) = self.terms.capabilities.check_filter(filter) {
+            // v5 was told in CONNACK, so that it breaks the protocol.
+            return if version.is_v5() { Err(violation) } else { refused(violation.reason(), version) };
+        }
+        let qos = entry.options.qos.min(self.terms.capabilities.maximum_qos);
+        let options = SubscriptionOptions { qos, ..entry.options };
         if !self.may_subscribe(connection, filter) {
             return refused(ReasonCode::NotAuthorized, version);
         }
@@ -79,10 +94,10 @@ impl Shard {
         if session.filters.len() >= filters_max && self.topics.subscription(key, filter).is_none() {
             return refused(ReasonCode::QuotaExceeded, version);
         }
-        let durable = session.is_durable() && entry.options.qos > QoS::AtMostOnce;
+        let durable = session.is_durable() && qos > QoS::AtMostOnce;
         let subscribed =
-            self.topics.subscribe(key, filter, entry.options, identifier, durable, &mut session.filters);
-        let wants_retained = match entry.options.retain_handling {
+            self.topics.subscribe(key, filter, options, identifier, durable, &mut session.filters);
+        let wants_retained = match options.retain_handling {
             // MQTT 5 section 4.8.2: a shared subscription is not sent retained messages when it is made.
             _ if filter.shared().is_some() => false,
             RetainHandling::Send => true,
@@ -91,7 +106,7 @@ impl Shard {
         };
         let replay = wants_retained.then(|| {
             self.end_replays_of(key, filter.as_str());
-            let replay = self.retained.begin(key, filter, entry.options, identifier);
+            let replay = self.retained.begin(key, filter, options, identifier);
             self.sessions.get_mut(key).expect("still there").replays.push(replay);
             replay
         });
@@ -100,7 +115,7 @@ impl Shard {
             u64::from(!own && subscribed.ticket > self.topics.settled_ticket());
         let ignored = !own && self.planted.is(Bug::SubackIgnoresForeignTransition);
         let ticket = if ignored { Ticket::ZERO } else { subscribed.ticket };
-        Ok(Granted { code: entry.options.qos as u8, ticket, replay })
+        Ok(Granted { code: qos as u8, ticket, replay })
     }
 
     /// The log record of a change to `session`; none for one that does not outlive its connection.
@@ -117,6 +132,11 @@ impl Shard {
     ) -> Result<(), Violation> {
         let connection = self.connections.get(key).expect("the caller has looked");
         let (version, Some(session_key)) = (connection.version, connection.session) else { return Ok(()) };
+        if !self.suback_fits(key, unsubscribe.filters.len()) {
+            let why = "UNSUBACK would be larger than the client's maximum packet size";
+            self.fail_because(now, key, ReasonCode::PacketTooLarge, why);
+            return Ok(());
+        }
         let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
         let mut left = SmallVec::new();
         self.interest_changed();
@@ -135,15 +155,12 @@ impl Shard {
         if codes.contains(&(ReasonCode::Success as u8)) {
             self.withdraw_unsubscribed(now, key, session_key, left);
         }
-        let mut encoded = Vec::new();
-        let unsuback = Unsuback {
-            packet_id: unsubscribe.packet_id,
-            properties: AckProperties::default(),
-            codes: &codes,
-        };
-        unsuback.encode(version, &mut encoded);
+        let packet_id = unsubscribe.packet_id;
+        let encoded = self.with_reason_string(key, &codes, |properties, codes| {
+            Packet::Unsuback(Unsuback { packet_id, properties, codes })
+        });
         let lsn = self.record_of(session_key);
-        self.reply(now, key, lsn, Reply::Encoded(encoded.into()));
+        self.reply(now, key, lsn, Reply::Encoded(encoded));
         Ok(())
     }
 }
@@ -151,6 +168,29 @@ impl Shard {
 impl Shard {
     fn identifier_of(&self, key: SessionKey, filter: TopicFilter<'_>) -> Option<u32> {
         self.topics.subscription(key, filter)?.identifier().map(NonZeroU32::get)
+    }
+
+    /// Whether the client takes a SUBACK or UNSUBACK of so many codes.
+    fn suback_fits(&self, key: ConnectionKey, codes: usize) -> bool {
+        let bytes_max = self.connections.get(key).map_or(u32::MAX, |connection| connection.packet_bytes_max);
+        ack_of_codes_bytes(codes) <= bytes_max as usize
+    }
+
+    /// An encoded SUBACK or UNSUBACK, with the first refusal among its codes in words, if the client wants and takes them.
+    fn with_reason_string<'c>(
+        &self,
+        key: ConnectionKey,
+        codes: &'c [u8],
+        packet: impl Fn(AckProperties<'c>, &'c [u8]) -> Packet<'c>,
+    ) -> Box<[u8]> {
+        let connection = self.connections.get(key).expect("the caller has looked");
+        let mut encoded = Vec::new();
+        let refusal = codes.iter().find_map(|code| ReasonCode::try_from(*code).ok().filter(|r| r.is_error()));
+        let reason_string = refusal.filter(|_| connection.wants_reasons).and_then(in_words);
+        let worded = AckProperties { reason_string, ..AckProperties::default() };
+        let forms = [packet(worded, codes), packet(AckProperties::default(), codes)];
+        put_what_fits(forms, connection.version, connection.packet_bytes_max, &mut encoded);
+        encoded.into()
     }
 
     fn unsubscribe_one(&mut self, key: SessionKey, filter: TopicFilter<'_>) -> ReasonCode {

@@ -43,7 +43,7 @@ pub use packet_id::PacketId;
 pub use publish::{Publish, PublishProperties, SubscriptionIds};
 pub use qos::QoS;
 pub use reason::{ConnectReturnCode, ReasonCode};
-pub use suback::Suback;
+pub use suback::{Suback, ack_of_codes_bytes};
 pub use subscribe::{RetainHandling, Subscribe, SubscribeFilter, SubscribeFilters, SubscriptionOptions};
 pub use unsuback::Unsuback;
 pub use unsubscribe::{Unsubscribe, UnsubscribeFilters};

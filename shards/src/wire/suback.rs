@@ -1,7 +1,7 @@
 //! SUBACK (section 3.9).
 
 use super::ack::{AckProperties, check_reason};
-use super::frame::{Frame, PacketType};
+use super::frame::{Frame, PacketType, variable_integer_bytes};
 use super::packet_id::PacketId;
 use super::put::{put_packet, put_packet_id};
 use super::reader::Reader;
@@ -17,6 +17,12 @@ pub struct Suback<'a> {
     pub properties: AckProperties<'a>,
     /// Granted QoS or refusal, each the number of a `ReasonCode`. v3 knows one refusal, 0x80, and is sent it for all.
     pub codes: &'a [u8],
+}
+
+/// Bytes of a v5 SUBACK or UNSUBACK of `codes` codes without properties: known before there are any.
+pub fn ack_of_codes_bytes(codes: usize) -> usize {
+    let body_bytes = 2 + 1 + codes;
+    1 + variable_integer_bytes(body_bytes) + body_bytes
 }
 
 const REFUSAL_V3: u8 = 0x80;

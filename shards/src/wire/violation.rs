@@ -101,6 +101,13 @@ violations! {
     NoLocalOnShared => ProtocolError, "MQTT-3.8.3-4", "no local on a shared subscription";
     SessionExpiryRaised => ProtocolError, "3.14.2.2.2", "DISCONNECT sets a session expiry where CONNECT had none";
     ServerPropertyFromClient => ProtocolError, "3.14.2.2.5", "property that only a server may send";
+    // What CONNACK has said that this server does not do.
+    QosNotAvailable => QoSNotSupported, "MQTT-3.2.2-11", "QoS above the maximum QoS";
+    RetainNotAvailable => RetainNotSupported, "MQTT-3.2.2-14", "retained message where none is kept";
+    SubscriptionIdNotAvailable => SubscriptionIdentifiersNotSupported, "3.2.2.3.12", "subscription identifier where none is available";
+    SharedNotAvailable => SharedSubscriptionsNotSupported, "3.2.2.3.13", "shared subscription where none is available";
+    WildcardNotAvailable => WildcardSubscriptionsNotSupported, "3.2.2.3.11", "wildcard subscription where none is available";
+    PayloadNotText => PayloadFormatInvalid, "3.3.2.3.2", "payload that is said to be UTF-8 text and is not";
     AuthUnexpected => ProtocolError, "MQTT-4.12.0-7", "AUTH without authentication method in CONNECT";
 }
 

@@ -5,9 +5,7 @@ use crate::world::{Client, Settings, World};
 use shardmq_shards::base::limits::Limits;
 use shardmq_shards::base::random::Random;
 use shardmq_shards::shard::Doorway;
-use shardmq_shards::wire::{
-    Connack, Connect, ConnectProperties, Packet, ReasonCode, Split, Version, Will, split,
-};
+use shardmq_shards::wire::{Connect, ConnectProperties, Packet, ReasonCode, Version, Will};
 use std::time::Duration;
 
 #[test]
@@ -40,7 +38,7 @@ fn an_assigned_client_id_can_be_come_back_to() {
     let properties = ConnectProperties { session_expiry: Some(100), ..Default::default() };
     let ann = w.dial(1, Connect { properties, ..Connect::new(V5, "", false) });
     w.run();
-    let assigned = connack_of(&w, ann, |connack| connack.properties.assigned_client_id.map(String::from));
+    let assigned = w.connack(ann, |connack| connack.properties.assigned_client_id.map(String::from));
     w.read(ann);
     w.vanish(ann);
     let again = w.dial(0, Connect { properties, ..Connect::new(V5, &assigned.expect("assigned"), false) });
@@ -55,7 +53,7 @@ fn an_assigned_client_id_that_somebody_has_guessed_resumes_nothing() {
     w.subscribe(guesser, "a", Q1);
     let ann = w.dial(0, Connect::new(V5, "", false));
     w.run();
-    let assigned = connack_of(&w, ann, |connack| connack.properties.assigned_client_id.map(String::from));
+    let assigned = w.connack(ann, |connack| connack.properties.assigned_client_id.map(String::from));
     assert_eq!(assigned.as_deref(), Some(&*guess), "the guess was right");
     assert_eq!(w.read(ann), ["CONNACK 00 assigned"]);
     assert_eq!(w.read(guesser), ["DISCONNECT 8e", "closed"]);
@@ -63,22 +61,12 @@ fn an_assigned_client_id_that_somebody_has_guessed_resumes_nothing() {
     assert_eq!(w.read(ann), ["PUBACK #1 10"]);
 }
 
-/// The CONNACK that lies on the wire to `client`.
-fn connack_of<T>(w: &World, client: Client, get: impl FnOnce(&Connack<'_>) -> T) -> T {
-    let bytes = &w.wires[client.0].from_broker;
-    let Ok(Split::Whole(frame)) = split(bytes, usize::MAX) else { panic!("{bytes:x?}") };
-    match Packet::decode(frame, w.wires[client.0].version) {
-        Ok(Packet::Connack(connack)) => get(&connack),
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn connack_names_the_limits_that_differ_from_the_protocols_defaults() {
     let mut w = World::limited(|limits| limits.topic_alias_max = 5);
     let ann = w.dial(0, Connect::new(V5, "ann", true));
     w.run();
-    connack_of(&w, ann, |connack| {
+    w.connack(ann, |connack| {
         let properties = connack.properties;
         assert_eq!(properties.receive_maximum.map(u16::from), Some(64));
         assert_eq!(properties.maximum_packet_size.map(u32::from), Some(1024 * 1024));

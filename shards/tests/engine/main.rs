@@ -19,6 +19,8 @@ mod spoken;
 mod stopping;
 mod subscribing;
 mod takeover;
+mod telling;
+mod terms;
 mod unsubscribing;
 mod verbs;
 mod violations;

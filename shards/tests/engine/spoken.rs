@@ -35,8 +35,11 @@ fn line(packet: &Packet<'_>) -> String {
         Packet::Pingresp => "PINGRESP".into(),
         Packet::Disconnect(disconnect) => {
             check_reason(disconnect.reason, PacketType::Disconnect);
-            assert_eq!(disconnect.properties, Default::default(), "nothing to say beside the reason");
-            format!("DISCONNECT {:02x}", disconnect.reason as u8)
+            let mut line = format!("DISCONNECT {:02x}", disconnect.reason as u8);
+            if let Some(reference) = disconnect.properties.server_reference {
+                write!(line, " to={reference}").unwrap();
+            }
+            line
         }
         other => panic!("a server never sends {other:?}"),
     }
@@ -70,6 +73,12 @@ fn connack_line(connack: &Connack<'_>) -> String {
     }
     if properties.assigned_client_id.is_some() {
         line += " assigned";
+    }
+    if let Some(reference) = properties.server_reference {
+        write!(line, " to={reference}").unwrap();
+    }
+    if let Some(information) = properties.response_information {
+        write!(line, " response={information}").unwrap();
     }
     line
 }

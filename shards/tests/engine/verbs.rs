@@ -4,9 +4,9 @@ use crate::spoken::spoken;
 use crate::world::{Client, World};
 use shardmq_shards::shard::End;
 use shardmq_shards::wire::{
-    Ack, Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PacketId, Publish, QoS,
-    ReasonCode, Subscribe, SubscribeFilter, SubscribeFilters, SubscriptionOptions, Unsubscribe,
-    UnsubscribeFilters, UserProperties, Version,
+    Ack, Connack, Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PacketId, Publish,
+    QoS, ReasonCode, Split, Subscribe, SubscribeFilter, SubscribeFilters, SubscriptionOptions, Unsubscribe,
+    UnsubscribeFilters, UserProperties, Version, split,
 };
 use std::num::NonZeroU16;
 
@@ -90,6 +90,18 @@ impl World {
         let client = self.arrive(shard, 0, connect.version);
         self.send(client, Packet::Connect(connect));
         client
+    }
+
+    /// The CONNACK that lies on the wire to `client`.
+    pub fn connack<T>(&self, client: Client, get: impl FnOnce(&Connack<'_>) -> T) -> T {
+        let wire = &self.wires[client.0];
+        let Ok(Split::Whole(frame)) = split(&wire.from_broker, usize::MAX) else {
+            panic!("{:x?}", wire.from_broker)
+        };
+        match Packet::decode(frame, wire.version) {
+            Ok(Packet::Connack(connack)) => get(&connack),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// A client that is accepted, with or without an earlier session.

@@ -15,7 +15,7 @@ use shardmq_shards::drivers::board::StatisticsBoard;
 use shardmq_shards::drivers::turn::{CoordinatorSeat, Seat};
 use shardmq_shards::mesh::{ListenerId, MeshHandle, Socket, Wake, mesh_with_slots};
 use shardmq_shards::shard::{
-    Action, CloseMode, ConnectionKey, Doorway, End, Event, Extensions, Shard, ShardConfig,
+    Action, CloseMode, ConnectionKey, Doorway, End, Event, Extensions, Shard, ShardConfig, Terms,
 };
 use shardmq_shards::topics::ShareStrategies;
 use shardmq_shards::wire::Version;
@@ -49,14 +49,15 @@ pub struct Settings {
     pub doorways: Vec<Doorway>,
     pub share_strategies: ShareStrategies,
     pub extensions: Extensions,
+    pub terms: Terms,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         // Without a cap on keep-alive a silent client stays, so that tests may let days pass.
         let limits = Limits { keep_alive_max: Duration::ZERO, ..Limits::default() };
-        let (doorways, share_strategies, extensions) = Default::default();
-        Settings { shards: 1, limits, lane_slots: 16, doorways, share_strategies, extensions }
+        let (doorways, share_strategies, extensions, terms) = Default::default();
+        Settings { shards: 1, limits, lane_slots: 16, doorways, share_strategies, extensions, terms }
     }
 }
 
@@ -111,7 +112,7 @@ impl World {
     }
 
     pub fn with(settings: Settings) -> World {
-        let Settings { shards, limits, lane_slots, doorways, share_strategies, extensions } = settings;
+        let Settings { shards, limits, lane_slots, doorways, share_strategies, extensions, terms } = settings;
         let woken: Vec<_> = (0..shards).map(|_| Arc::new(WokenFlag(AtomicBool::new(false)))).collect();
         let wakes = woken.iter().map(|flag| flag.clone() as Arc<dyn Wake>).collect();
         let mesh = mesh_with_slots(wakes, woken[0].clone(), lane_slots, Planted::default());
@@ -130,6 +131,7 @@ impl World {
                 doorways: doorways.clone(),
                 share_strategies: share_strategies.clone(),
                 extensions: extensions.clone(),
+                terms: terms.clone(),
                 connection_warm_up: 0,
                 planted: Planted::default(),
             });

@@ -283,7 +283,7 @@ fn each_case_is_its_violation() {
 }
 
 /// Only the state of a connection shows these; the tests of the layers above produce them.
-const OF_STATE: [Violation; 12] = [
+const OF_STATE: [Violation; 18] = [
     V::FirstPacketNotConnect,
     V::SecondConnect,
     V::PacketFromServer,
@@ -295,6 +295,12 @@ const OF_STATE: [Violation; 12] = [
     V::NoLocalOnShared,
     V::SessionExpiryRaised,
     V::ServerPropertyFromClient,
+    V::QosNotAvailable,
+    V::RetainNotAvailable,
+    V::SubscriptionIdNotAvailable,
+    V::SharedNotAvailable,
+    V::WildcardNotAvailable,
+    V::PayloadNotText,
     V::AuthUnexpected,
 ];
 

@@ -16,7 +16,7 @@ use crate::base::time::Time;
 use crate::coordinator::Coordinator;
 use crate::drivers::turn::{CoordinatorSeat, Seat};
 use crate::mesh::{Wake, mesh_with_slots};
-use crate::shard::{Extensions, SessionKey, SessionView, Shard, ShardConfig};
+use crate::shard::{Extensions, SessionKey, SessionView, Shard, ShardConfig, Terms};
 use crate::topics::ShareStrategies;
 use crate::wire::Version;
 use std::collections::BTreeMap;
@@ -221,6 +221,7 @@ fn broker(
             doorways: Vec::new(),
             share_strategies: ShareStrategies::default(),
             extensions: Extensions::default(),
+            terms: Terms::default(),
             connection_warm_up: 0,
             planted,
         });
