@@ -113,3 +113,53 @@ pub fn is_accepted(version: Version, bytes: &[u8]) {
     let client = dial(&mut w, version, bytes);
     assert_eq!(w.read(client), ["CONNACK 00"], "{version}: {bytes:02x?}");
 }
+
+/// The properties of a section, length first, that stands at the front of `bytes`: identifier and value of each.
+pub fn properties(bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let (length, length_bytes) = variable_integer(bytes);
+    let mut rest = &bytes[length_bytes..length_bytes + length];
+    let mut found = Vec::new();
+    while let Some((&id, value)) = rest.split_first() {
+        let string = |at: usize| 2 + usize::from(u16::from_be_bytes([value[at], value[at + 1]]));
+        let value_bytes = match id {
+            0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2a => 1,
+            0x13 | 0x21..=0x23 => 2,
+            0x02 | 0x11 | 0x18 | 0x27 => 4,
+            0x0b => variable_integer(value).1,
+            0x26 => string(0) + string(string(0)),
+            _ => string(0),
+        };
+        let (value, next) = value.split_at(value_bytes);
+        found.push((id, value.into()));
+        rest = next;
+    }
+    found
+}
+
+pub const RESPONSE_INFORMATION: u8 = 0x1a;
+pub const REASON_STRING: u8 = 0x1f;
+pub const MAXIMUM_QOS: u8 = 0x24;
+pub const USER_PROPERTY: u8 = 0x26;
+
+impl Sent {
+    /// The properties of a packet of v5 that has some: identifier and value of each.
+    pub fn properties(&self) -> Vec<(u8, Vec<u8>)> {
+        let at = match self.packet_type() {
+            3 => {
+                let topic = 2 + usize::from(self.leading_id());
+                topic + if self.first & 0b110 == 0 { 0 } else { 2 }
+            }
+            // Packet id and reason, packet id, reason.
+            4..=7 => 3,
+            2 | 9 | 11 => 2,
+            14 | 15 => 1,
+            _ => return Vec::new(),
+        };
+        if self.body.len() <= at { Vec::new() } else { properties(&self.body[at..]) }
+    }
+
+    /// The value of a property.
+    pub fn property(&self, wanted: u8) -> Option<Vec<u8>> {
+        self.properties().into_iter().find(|(id, _)| *id == wanted).map(|(_, value)| value)
+    }
+}

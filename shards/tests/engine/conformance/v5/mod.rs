@@ -16,6 +16,7 @@ pub mod quality;
 pub mod shared;
 pub mod state;
 pub mod subscribe;
+pub mod terms;
 pub mod topics;
 pub mod unsubscribe;
 pub mod values;
