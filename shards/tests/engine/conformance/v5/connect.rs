@@ -7,7 +7,7 @@ use crate::conformance::v5::connack::assigned_id;
 use crate::verbs::*;
 use crate::world::World;
 use shardmq_shards::base::limits::CLIENT_ID_BYTES_MAX;
-use shardmq_shards::wire::{Connect, ConnectProperties, Packet, ReasonCode, Version, Will};
+use shardmq_shards::wire::{Connect, ConnectProperties, Packet, QoS, ReasonCode, Version, Will};
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -426,6 +426,24 @@ fn mqtt_3_1_2_24_no_packet_is_larger_than_the_client_takes() {
     let again = w.dial(0, taking(30, durable(V5, "ann")));
     let seen = sent(&mut w, again);
     assert!(seen.iter().all(|packet| packet.len() <= 30), "also what is sent again");
+    // One code for each filter: an answer that cannot be made small enough is not given.
+    let filters: Vec<String> = (0..40).map(|number| format!("f/{number}")).collect();
+    let names: Vec<(&str, QoS)> = filters.iter().map(|filter| (&**filter, Q0)).collect();
+    for unsubscribes in [false, true] {
+        let cid = w.connect(1, taking(30, Connect::new(V5, "cid", true)));
+        if unsubscribes {
+            w.unsubscribe(cid, &filters.iter().map(|filter| &**filter).collect::<Vec<_>>());
+        } else {
+            w.subscribe_all(cid, &names);
+        }
+        let seen = sent(&mut w, cid);
+        assert!(w.wires[cid.0].closed);
+        assert_eq!(
+            seen.iter().map(|packet| (packet.first, packet.len() <= 30)).collect::<Vec<_>>(),
+            [(0xe0, true)]
+        );
+        assert_eq!(seen[0].body[0], 0x95);
+    }
 }
 
 /// [MQTT-3.1.2-25] A message that is too large for a client is discarded, and its session goes on as if it had been sent and acknowledged.
