@@ -204,12 +204,16 @@ impl Shard {
     }
 }
 
-/// A filter that is not granted: v5 is told why, 3.1.1 that it failed; 3.1 has no way to be told and is closed.
+/// A filter that is not granted: v5 is told why, 3.1.1 that it failed. 3.1 has no word for it: what is no filter closes the connection, anything
+/// else is acknowledged with QoS 0 all the same, as its section on SUBSCRIBE asks for.
 fn refused(reason: ReasonCode, version: Version) -> Result<Granted, Violation> {
     let code = match version {
         Version::V5 => reason as u8,
         Version::V311 => ReasonCode::UnspecifiedError as u8,
-        Version::V31 => return Err(Violation::TopicFilterInvalid),
+        Version::V31 if reason == ReasonCode::TopicFilterInvalid => {
+            return Err(Violation::TopicFilterInvalid);
+        }
+        Version::V31 => ReasonCode::Success as u8,
     };
     Ok(Granted { code, ticket: Ticket::ZERO, replay: None })
 }

@@ -23,6 +23,7 @@ mod telling;
 mod terms;
 mod unsubscribing;
 mod verbs;
+mod version_3_1;
 mod violations;
 mod web_socket;
 mod wills;

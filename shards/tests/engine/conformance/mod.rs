@@ -11,7 +11,7 @@
 //! After a change, and after every merge (CONFORMANCE.md and the awaited lists are merged line by line, then written anew):
 //! `CONFORMANCE=write cargo test -p shardmq-shards --test engine conformance::table`.
 
-mod bytes;
+pub mod bytes;
 mod table;
 mod v311;
 mod v5;
