@@ -6,6 +6,7 @@ pub mod lsn;
 pub mod parted;
 pub mod planted;
 pub mod random;
+pub mod secret;
 pub mod shard_set;
 pub mod slab;
 pub mod time;

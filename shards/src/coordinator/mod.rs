@@ -3,7 +3,8 @@
 //! Sans-IO: batches in, answers out. Lives in shard 0's turn up to [`INLINE_SHARDS_MAX`] shards, on a thread of its own above.
 //! Losing it loses nothing durable: the directory is rebuilt from the sessions that the shards have.
 //!
-//! A connection is counted from its claim to its end. An id is known from its first claim to the release of its session; a release that a
+//! A connection is counted from its claim to its end. At the maximum a claim of a known id is granted on the condition that its home closes
+//! another one for it, so that the count exceeds the maximum by takeovers under way only. An id is known from its first claim to the release of its session; a release that a
 //! later claim has overtaken is ignored, since the session that the claim brings lives at the same home.
 
 mod directory;
@@ -66,7 +67,12 @@ impl Coordinator {
     }
 
     fn claim(&mut self, from: ShardId, claim: Claim) -> Outcome {
-        if self.connections >= self.connections_max {
+        // Over its own half-open connection a client must get through. Only the id's home knows whether there is one.
+        let beyond_maximum = self.connections >= self.connections_max;
+        let known = |coordinator: &mut Coordinator| {
+            coordinator.directory.get_mut(&claim.client_id).is_some_and(|entry| !entry.released)
+        };
+        if beyond_maximum && !known(self) {
             return Outcome::Full;
         }
         self.connections += 1;
@@ -87,7 +93,7 @@ impl Coordinator {
                 home
             }
         };
-        Outcome::Granted { home, epoch }
+        Outcome::Granted { home, epoch, beyond_maximum }
     }
 
     fn place(&self, from: ShardId, durable: bool) -> ShardId {

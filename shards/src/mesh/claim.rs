@@ -56,6 +56,8 @@ pub enum Outcome {
         home: ShardId,
         /// The claim's number.
         epoch: Epoch,
+        /// Connections are at their maximum: the home shard refuses it unless it takes the place of the session's present one.
+        beyond_maximum: bool,
     },
     /// Connections over all shards are at their maximum.
     Full,

@@ -82,6 +82,8 @@ pub struct Handoff {
     pub peer: SocketAddr,
     /// The claim's number.
     pub epoch: Epoch,
+    /// It may only take the place of the connection that its session has.
+    pub beyond_maximum: bool,
     /// The client id that the accepting shard chose, when CONNECT has none.
     pub assigned_client_id: Option<Box<str>>,
     /// Its WebSocket, if that is what it speaks through.

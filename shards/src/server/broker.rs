@@ -206,6 +206,7 @@ fn shard_config(config: &BrokerConfig, index: usize, shards: usize, key: &HashKe
         limits: config.limits.clone(),
         key: key.clone(),
         seed: random_seed(),
+        secret: u128::from(random_seed()) << 64 | u128::from(random_seed()),
         fingerprint_bits: 64,
         doorways: config.listeners.iter().map(|listener| listener.doorway.clone()).collect(),
         share_strategies: config.share_strategies.clone(),

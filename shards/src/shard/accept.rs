@@ -38,6 +38,7 @@ impl Shard {
         let mut connection = Connection::new(now, handoff.listener, handoff.peer);
         connection.counted = true;
         connection.moved_in = true;
+        connection.beyond_maximum = handoff.beyond_maximum;
         connection.unread = handoff.input;
         if let Some(assigned) = handoff.assigned_client_id {
             connection.extra_mut().assigned_client_id = Some(assigned);

@@ -78,6 +78,9 @@ impl Shard {
             return;
         }
         connection.phase = Phase::Connected;
+        if let Some(timer) = connection.timer.take() {
+            self.wheel.cancel(timer);
+        }
         self.half_open -= 1;
         self.counters.connected += 1;
         let (connack, session) = (connection.take_connack(), connection.session);

@@ -82,7 +82,7 @@ impl Shard {
             if connect.version == Version::V31 || connect.version == Version::V311 && !connect.clean_start {
                 return Err(ReasonCode::ClientIdentifierNotValid);
             }
-            let id: Box<str> = format!("auto-{}-{:016x}", self.id, self.random.next_u64()).into();
+            let id: Box<str> = format!("auto-{}-{:032x}", self.id, self.assigned_ids.next_u128()).into();
             assigned = Some(id.clone());
             id
         } else {
@@ -132,7 +132,12 @@ impl Shard {
             );
             match reply.outcome {
                 Outcome::Full => self.refuse(now, key, ReasonCode::QuotaExceeded),
-                Outcome::Granted { home, epoch } => self.granted(now, key, home, epoch),
+                Outcome::Granted { home, epoch, beyond_maximum } => {
+                    if let Some(connection) = self.connections.get_mut(key) {
+                        connection.beyond_maximum = beyond_maximum;
+                    }
+                    self.granted(now, key, home, epoch);
+                }
             }
         }
         for forgotten in answer.forgotten {
@@ -180,6 +185,7 @@ impl Shard {
             listener: connection.listener,
             peer: connection.peer,
             epoch: connection.epoch,
+            beyond_maximum: connection.beyond_maximum,
             assigned_client_id: extra.assigned_client_id,
             web_socket: extra.web_socket,
             input: connection.unread,

@@ -65,6 +65,8 @@ pub struct Connection {
     pub(super) moved_in: bool,
     /// The coordinator counts it.
     pub(super) counted: bool,
+    /// There is no room for it but that of the connection whose session it takes over.
+    pub(super) beyond_maximum: bool,
     /// The peer ended it while it could not be closed.
     pub(super) ended: bool,
     pub(super) keep_alive: KeepAlive,
@@ -121,6 +123,7 @@ impl Connection {
             writing: false,
             moved_in: false,
             counted: false,
+            beyond_maximum: false,
             ended: false,
             keep_alive: KeepAlive::default(),
             listener,

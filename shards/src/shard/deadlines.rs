@@ -59,8 +59,13 @@ impl Shard {
                 self.fail(now, key, ReasonCode::KeepAliveTimeout);
             }
             Phase::Connected => self.arm_keep_alive(now, key),
-            // CONNECT is complete; what it waits for is bounded by the broker itself.
-            Phase::Claiming | Phase::Moving | Phase::AwaitConnack | Phase::Closing => {}
+            Phase::AwaitConnack => {
+                self.counters.timed_out += 1;
+                self.report(Event::TimedOut { peer, what: "no CONNACK within the deadline" });
+                self.refuse(now, key, ReasonCode::ServerUnavailable);
+            }
+            // Every granted claim arrives at its home, where the deadline runs anew.
+            Phase::Claiming | Phase::Moving | Phase::Closing => {}
         }
     }
 

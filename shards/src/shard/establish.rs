@@ -2,11 +2,12 @@
 
 use super::connect::expiry_seconds;
 use super::connection::Phase;
+use super::deadlines::Deadline;
 use super::session::{Session, SessionKey};
 use super::{CloseMode, ConnectionKey, Shard};
 use crate::base::planted::Bug;
 use crate::base::time::Time;
-use crate::mesh::Epoch;
+use crate::mesh::{Epoch, Release};
 use crate::session::{Inbound, Outbound, Will};
 use crate::topics::FilterSet;
 use crate::wire::{Connect, ReasonCode, Split, split};
@@ -26,7 +27,9 @@ impl Shard {
         connection.unread = input[frame.wire_bytes()..].to_vec();
         let assigned = connection.extra.as_ref().and_then(|extra| extra.assigned_client_id.clone());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
-        if connection.moved_in {
+        let moved_in = connection.moved_in;
+        self.note_what_it_takes(key, &connect);
+        if moved_in {
             self.arrived(client_id, epoch);
         }
         if self.is_stopping() {
@@ -39,16 +42,40 @@ impl Shard {
         }
         identity.epoch = identity.epoch.max(epoch);
         let existing = identity.session;
-        self.note_what_it_takes(key, &connect);
+        if self.is_beyond_maximum(key, existing) {
+            return self.refuse_beyond_maximum(now, key, existing, client_id);
+        }
         // Nobody resumes under a name that was made up now, even if somebody has guessed it before [MQTT-3.2.2-16].
         let resumes = !connect.clean_start && assigned.is_none();
         let (session, present) = self.session_for(now, resumes, client_id, existing);
-        self.attach(key, session, &connect);
+        self.attach(now, key, session, &connect);
         self.leave_will(key, session, &connect);
         let connack = self.compose_connack(&connect, present, assigned.as_deref());
         self.connections.get_mut(key).expect("just attached").extra_mut().connack =
             connack.expect("its size was looked at before the claim");
         self.await_interest_for_connack(now, key, session, present);
+    }
+
+    /// Whether the broker is full and the connection takes nobody's place.
+    fn is_beyond_maximum(&self, key: ConnectionKey, existing: Option<SessionKey>) -> bool {
+        let takes_over = existing.and_then(|session| self.sessions.get(session)?.connection).is_some();
+        !takes_over && self.connections.get(key).is_some_and(|connection| connection.beyond_maximum)
+    }
+
+    /// The claim was granted and is the newest of its id, so that the id's release, now or later, has to carry its epoch.
+    fn refuse_beyond_maximum(
+        &mut self,
+        now: Time,
+        key: ConnectionKey,
+        existing: Option<SessionKey>,
+        client_id: &str,
+    ) {
+        let Some(epoch) = self.connections.get(key).map(|connection| connection.epoch) else { return };
+        match existing.and_then(|session| self.sessions.get_mut(session)) {
+            Some(session) => session.epoch = epoch,
+            None => self.coordination.releases.push_back(Release { client_id: client_id.into(), epoch }),
+        }
+        self.refuse(now, key, ReasonCode::QuotaExceeded);
     }
 
     /// The session that a CONNECT resumes or starts. Whatever spoke for it before is closed.
@@ -90,7 +117,7 @@ impl Shard {
         (session, false)
     }
 
-    fn attach(&mut self, key: ConnectionKey, session_key: SessionKey, connect: &Connect<'_>) {
+    fn attach(&mut self, now: Time, key: ConnectionKey, session_key: SessionKey, connect: &Connect<'_>) {
         let expiry_seconds = expiry_seconds(connect, &self.limits);
         let keep_alive = self.keep_alive_for(connect);
         let connection = self.connections.get_mut(key).expect("the caller has looked");
@@ -100,6 +127,9 @@ impl Shard {
         if let Some(timer) = connection.timer.take() {
             self.wheel.cancel(timer);
         }
+        // The CONNACK may wait for the log, but not for ever.
+        let timer = self.wheel.arm(now, now + self.limits.connect_deadline, Deadline::Connection(key));
+        connection.timer = Some(timer);
         let epoch = connection.epoch;
         let window = connect
             .properties

@@ -69,6 +69,7 @@ use crate::base::hash::HashKey;
 use crate::base::limits::Limits;
 use crate::base::planted::Planted;
 use crate::base::random::Random;
+use crate::base::secret::SecretNumbers;
 use crate::base::shard_set::ShardId;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
@@ -129,8 +130,10 @@ pub struct ShardConfig {
     pub limits: Limits,
     /// The broker's hash key.
     pub key: HashKey,
-    /// Seed of this shard's own randomness (client ids that it assigns).
+    /// Seed of this shard's own randomness, which need not be secret.
     pub seed: u64,
+    /// What the client ids that it assigns are made from: nobody may guess the next one.
+    pub secret: u128,
     /// Bits of an interest fingerprint: 64; the simulator takes 8, so that they collide everywhere.
     pub fingerprint_bits: u32,
     /// What each listener accepts, by [`crate::mesh::ListenerId`]; without an entry every version, over TCP.
@@ -156,6 +159,7 @@ pub struct Shard {
     doorways: Vec<Doorway>,
     extensions: Extensions,
     random: Random,
+    assigned_ids: SecretNumbers,
     connections: Slab<Connection>,
     half_open: usize,
     sessions: Slab<Session>,
@@ -200,6 +204,7 @@ impl Shard {
             doorways: config.doorways,
             extensions: config.extensions,
             random: Random::from_seed(config.seed),
+            assigned_ids: SecretNumbers::new(config.secret),
             connections,
             half_open: 0,
             sessions: Slab::new(),

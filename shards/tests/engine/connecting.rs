@@ -3,7 +3,6 @@
 use crate::verbs::*;
 use crate::world::{Client, Settings, World};
 use shardmq_shards::base::limits::Limits;
-use shardmq_shards::base::random::Random;
 use shardmq_shards::shard::Doorway;
 use shardmq_shards::wire::{Connect, ConnectProperties, Packet, ReasonCode, Version, Will};
 use std::time::Duration;
@@ -48,7 +47,12 @@ fn an_assigned_client_id_can_be_come_back_to() {
 #[test]
 fn an_assigned_client_id_that_somebody_has_guessed_resumes_nothing() {
     let mut w = World::new(2);
-    let guess = format!("auto-0-{:016x}", Random::from_seed(0).next_u64());
+    // Another broker with the same secret.
+    let mut other = World::new(2);
+    let bob = other.dial(0, Connect::new(V5, "", false));
+    other.run();
+    let guess = other.connack(bob, |connack| connack.properties.assigned_client_id.map(String::from));
+    let guess = guess.expect("assigned");
     let guesser = w.connect(1, durable(V5, &guess));
     w.subscribe(guesser, "a", Q1);
     let ann = w.dial(0, Connect::new(V5, "", false));
@@ -258,6 +262,83 @@ fn one_connection_too_many_is_told_and_the_place_is_free_again_afterwards() {
     w.join(1, V5, "cid");
     let dan = w.dial(0, Connect::new(V5, "dan", true));
     assert_eq!(w.read(dan), ["CONNACK 97", "closed"]);
+}
+
+#[test]
+fn at_the_maximum_a_client_gets_through_over_its_own_connection_and_only_so() {
+    for shard in [0, 1] {
+        let mut w = World::limited_with_shards(2, |limits| limits.connections_max = 2);
+        let ann = w.connect(0, durable(V5, "ann"));
+        let old = w.join(1, V5, "bob");
+        // Half open: its end has not noticed that it is gone.
+        let bob = w.dial(shard, Connect::new(V5, "bob", true));
+        assert_eq!(w.read(bob), ["CONNACK 00"], "by shard {shard}");
+        assert_eq!(w.read(old), ["DISCONNECT 8e", "closed"]);
+        w.vanish(ann);
+        w.join(shard, V5, "cid");
+        // A session alone gives no place.
+        let ann = w.dial(shard, durable(V5, "ann"));
+        assert_eq!(w.read(ann), ["CONNACK 97", "closed"]);
+        w.leave(bob, ReasonCode::Success);
+        let ann = w.dial(shard, durable(V5, "ann"));
+        assert_eq!(w.read(ann), ["CONNACK 00 present"]);
+        w.leave_with(ann, ReasonCode::Success, Some(0));
+    }
+}
+
+#[test]
+fn a_session_that_ends_after_its_client_was_refused_for_want_of_a_place_is_forgotten() {
+    let mut w = World::limited_with_shards(2, |limits| limits.connections_max = 1);
+    let ann = w.connect(0, durable(V5, "ann"));
+    w.vanish(ann);
+    let bob = w.join(1, V5, "bob");
+    let ann = w.dial(1, durable(V5, "ann"));
+    assert_eq!(w.read(ann), ["CONNACK 97", "closed"]);
+    w.pass_secs(1_001);
+    w.leave(bob, ReasonCode::Success);
+    w.run();
+    assert!(w.places.iter().all(|place| place.seat.shard.sizes().identities == 0));
+    let ann = w.dial(1, durable(V5, "ann"));
+    assert_eq!(w.read(ann), ["CONNACK 00"]);
+}
+
+#[test]
+fn the_deadline_runs_anew_at_home_and_a_log_that_is_late_does_not_hold_a_client_for_ever() {
+    let mut w = World::new(2);
+    let old = w.connect(1, durable(V5, "ann"));
+    w.vanish(old);
+    w.places[1].log_held = true;
+    let ann = w.arrive(0, 0, V5);
+    w.pass_secs(6);
+    w.send(ann, Packet::Connect(durable(V5, "ann")));
+    w.pass_secs(9);
+    assert_eq!(w.read(ann), [""; 0], "ten seconds from its arrival at home");
+    w.pass_secs(2);
+    assert_eq!(w.read(ann), ["CONNACK 88", "closed"]);
+    w.commit(1);
+    let ann = w.dial(0, durable(V5, "ann"));
+    assert_eq!(w.read(ann), ["CONNACK 00 present"]);
+    w.pass_secs(60);
+    w.ping(ann);
+}
+
+#[test]
+fn assigned_client_ids_differ_in_all_of_their_128_bits() {
+    let mut w = World::new(1);
+    let mut ids: Vec<u128> = (0..50)
+        .map(|_| {
+            let client = w.dial(0, Connect::new(V5, "", true));
+            w.run();
+            let id = w.connack(client, |connack| connack.properties.assigned_client_id.map(String::from));
+            let id = id.expect("assigned");
+            u128::from_str_radix(id.strip_prefix("auto-0-").expect("names its shard"), 16).expect("hex")
+        })
+        .collect();
+    let changed = ids.windows(2).fold(0, |changed, pair| changed | (pair[0] ^ pair[1]));
+    assert_eq!(changed, u128::MAX, "every bit changes");
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 50);
 }
 
 #[test]

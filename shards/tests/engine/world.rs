@@ -127,6 +127,7 @@ impl World {
                 limits: limits.clone(),
                 key: key.clone(),
                 seed: index as u64,
+                secret: index as u128,
                 fingerprint_bits: 64,
                 doorways: doorways.clone(),
                 share_strategies: share_strategies.clone(),

@@ -217,6 +217,7 @@ fn broker(
             limits: profile.limits.clone(),
             key: key.clone(),
             seed: random.next_u64(),
+            secret: number as u128,
             fingerprint_bits: profile.fingerprint_bits,
             doorways: Vec::new(),
             share_strategies: ShareStrategies::default(),
