@@ -2,6 +2,7 @@
 
 mod broker;
 mod client;
+mod conformance_transport;
 mod connections;
 mod cross_check;
 mod messages;
