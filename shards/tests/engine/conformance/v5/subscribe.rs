@@ -240,7 +240,7 @@ pub fn replacing_loses_and_doubles_nothing(version: Version) {
     note(&mut w);
     assert_eq!((next, subacks), (600, 86));
     assert!(
-        kept >= 1 && kept <= 43,
+        (1..=43).contains(&kept),
         "a later SUBSCRIBE may come before the replay of an earlier one: {kept}"
     );
 }
