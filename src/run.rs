@@ -70,6 +70,7 @@ fn broker_config(settings: &Settings) -> BrokerConfig {
         ring_entries: settings.ring_entries.get(),
         connection_warm_up: settings.connection_warm_up.get(),
         limits: settings.engine_limits(),
+        authentication: Default::default(),
         share_strategies: share_strategies(&settings.shared_subscriptions),
         extensions: Extensions::default(),
         terms: settings.engine_terms(),

@@ -58,6 +58,10 @@ pub const REPLY_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 pub const HALF_OPEN_MAX: usize = 4096;
 /// Bytes of the head of a WebSocket's HTTP request: what browsers with large cookies send, and no more for every half-open socket.
 pub const WEB_SOCKET_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of authentication data in one packet: what SCRAM sends is a tenth of it, and strangers may send it.
+pub const AUTH_DATA_BYTES_MAX: usize = 8 * 1024;
+/// Packets with authentication data that a client may send in one exchange: SASL's longest take four.
+pub const AUTH_STEPS_MAX: u32 = 8;
 /// Input bytes held for a parked connection before its reader is paused: one read.
 pub const HELD_INPUT_BYTES_MAX: usize = 16 * 1024;
 /// Copies that one turn of a shard makes before publishers wait for the next: about a millisecond of work.

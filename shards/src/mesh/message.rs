@@ -1,6 +1,7 @@
 //! Messages between shards.
 
 use crate::base::lsn::Lsn;
+use crate::session::Authenticated;
 use crate::topics::{GroupKey, InterestBatch, Ticket};
 use crate::transport::WebSocket;
 use crate::wire::Message;
@@ -88,6 +89,8 @@ pub struct Handoff {
     pub assigned_client_id: Option<Box<str>>,
     /// Its WebSocket, if that is what it speaks through.
     pub web_socket: Option<Box<WebSocket>>,
+    /// How it has authenticated.
+    pub authenticated: Option<Authenticated>,
     /// The CONNECT packet and every byte read behind it.
     pub input: Vec<u8>,
 }

@@ -209,6 +209,7 @@ fn shard_config(config: &BrokerConfig, index: usize, shards: usize, key: &HashKe
         secret: u128::from(random_seed()) << 64 | u128::from(random_seed()),
         fingerprint_bits: 64,
         doorways: config.listeners.iter().map(|listener| listener.doorway.clone()).collect(),
+        authentication: config.authentication.clone(),
         share_strategies: config.share_strategies.clone(),
         extensions: config.extensions.clone(),
         terms: config.terms.clone(),

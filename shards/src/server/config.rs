@@ -3,6 +3,7 @@
 use super::placement::Placement;
 use crate::base::limits::Limits;
 use crate::drivers::probe::IoChoice;
+use crate::session::Authentication;
 use crate::shard::{Doorway, Extensions, Terms};
 use crate::topics::ShareStrategies;
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ pub struct BrokerConfig {
     pub connection_warm_up: usize,
     /// What clients may take.
     pub limits: Limits,
+    /// Which clients may connect how.
+    pub authentication: Authentication,
     /// How shared subscriptions spread their messages.
     pub share_strategies: ShareStrategies,
     /// What the broker does beyond the protocol's own rules.

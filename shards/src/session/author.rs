@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 pub struct Author<'a> {
     /// Its client id.
     pub client_id: &'a str,
-    /// Its user name, if it has one.
+    /// As whom it has authenticated; where the broker has no users, the user name that it gave in CONNECT.
     pub user_name: Option<&'a str>,
     /// The address it connected from.
     pub peer: SocketAddr,

@@ -1,5 +1,6 @@
 //! One client's protocol state. Knows its own two directions, nothing of other sessions, sockets or shards.
 
+mod authentication;
 mod author;
 mod copy;
 mod in_flight;
@@ -11,6 +12,10 @@ mod will;
 mod withdraw;
 mod write_buffer;
 
+pub use authentication::{
+    Authenticated, Authentication, AuthenticationExchange, AuthenticationMethod, AuthenticationStep,
+    ExchangeSeed,
+};
 pub use author::{Author, KeptAuthor};
 pub use copy::{Encoded, Identifiers, Incoming, PendingCopy};
 pub use in_flight::{InFlight, Resend, UnknownPacketId};

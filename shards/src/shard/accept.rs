@@ -46,6 +46,9 @@ impl Shard {
         if let Some(web_socket) = handoff.web_socket {
             connection.extra_mut().web_socket = Some(web_socket);
         }
+        if let Some(authenticated) = handoff.authenticated {
+            connection.extra_mut().authenticated = Some(authenticated);
+        }
         let key = self.connections.insert(connection);
         self.half_open += 1;
         self.outputs.actions.push_back(Action::Attach(key, handoff.socket));

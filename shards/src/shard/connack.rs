@@ -20,13 +20,16 @@ impl Shard {
         capped.unwrap_or(asked)
     }
 
-    /// The CONNACK that accepts `connect`; `None` when the client does not take a packet of that size.
+    /// The CONNACK that accepts `connect`, which came from `key`; `None` when the client does not take a packet of that size.
     pub(super) fn compose_connack(
         &self,
+        key: ConnectionKey,
         connect: &Connect<'_>,
         present: bool,
         assigned: Option<&str>,
     ) -> Option<Vec<u8>> {
+        let extra = self.connections.get(key).and_then(|connection| connection.extra.as_ref());
+        let authenticated = extra.and_then(|extra| extra.authenticated.as_ref());
         let (limits, capabilities) = (&self.limits, &self.terms.capabilities);
         let granted = expiry_seconds(connect, limits);
         let asked = connect.properties.session_expiry.unwrap_or(0);
@@ -49,6 +52,8 @@ impl Shard {
                 shared_available: refused(capabilities.shared_subscriptions),
                 server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
                 response_information,
+                authentication_method: authenticated.map(|authenticated| authenticated.method.name()),
+                authentication_data: authenticated.and_then(|authenticated| authenticated.data.as_deref()),
                 ..ConnackProperties::default()
             },
         };

@@ -28,10 +28,7 @@ impl Shard {
         let connect = match Connect::decode(frame).and_then(check_will_topic) {
             Ok(connect) => connect,
             Err(violation) => {
-                self.counters.violations += 1;
-                let peer = self.connections.get(key).expect("still there").peer;
-                self.report(super::Event::Violation { peer, violation });
-                self.refuse_malformed(now, key, violation);
+                self.refuse_violation(now, key, violation);
                 return Ok(Flow::Stop);
             }
         };
@@ -52,11 +49,23 @@ impl Shard {
             self.refuse_because(now, key, violation.reason(), &violation.to_string());
             return Ok(Flow::Stop);
         }
+        if let Some(flow) = self.authenticate(now, key, frame, &connect) {
+            return Ok(flow);
+        }
         if let Err(reason) = self.claim(key, &connect) {
             self.refuse(now, key, reason);
             return Ok(Flow::Stop);
         }
         Ok(Flow::Hold)
+    }
+
+    /// A breach before CONNACK: counted, logged, and refused.
+    pub(super) fn refuse_violation(&mut self, now: Time, key: ConnectionKey, violation: Violation) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let peer = connection.peer;
+        self.counters.violations += 1;
+        self.report(super::Event::Violation { peer, violation });
+        self.refuse_malformed(now, key, violation);
     }
 
     /// v5 is told what is wrong with its CONNECT. v3 is told of what it has a return code for, everything else closes without CONNACK
@@ -72,10 +81,8 @@ impl Shard {
         self.close_broken(now, key, CloseMode::Now);
     }
 
-    fn claim(&mut self, key: ConnectionKey, connect: &Connect<'_>) -> Result<(), ReasonCode> {
-        if connect.properties.authentication_method.is_some() {
-            return Err(ReasonCode::BadAuthenticationMethod);
-        }
+    /// Asks the coordinator for the client id of `connect`, which stands or is to stand in front of the unread input.
+    pub(super) fn claim(&mut self, key: ConnectionKey, connect: &Connect<'_>) -> Result<(), ReasonCode> {
         let mut assigned = None;
         let client_id: Box<str> = if connect.client_id.is_empty() {
             // An id without a session to come back to is of no use in v3 [MQTT-3.1.3-8], and 3.1 knows no empty id at all.
@@ -90,7 +97,7 @@ impl Shard {
         };
         // Looked at before the claim: a granted one has to be carried to its end.
         if connect.properties.maximum_packet_size.is_some()
-            && self.compose_connack(connect, false, assigned.as_deref()).is_none()
+            && self.compose_connack(key, connect, false, assigned.as_deref()).is_none()
         {
             return Err(ReasonCode::PacketTooLarge);
         }
@@ -188,6 +195,7 @@ impl Shard {
             beyond_maximum: connection.beyond_maximum,
             assigned_client_id: extra.assigned_client_id,
             web_socket: extra.web_socket,
+            authenticated: extra.authenticated,
             input: connection.unread,
         };
         self.peers[connection.home].control.push_back(Control::Handoff(Box::new(handoff)));

@@ -1,5 +1,6 @@
 //! One socket's record: from accept to the last completion of its close.
 
+use super::authenticate::Exchange;
 use super::session::SessionKey;
 use crate::base::lsn::Lsn;
 use crate::base::shard_set::ShardId;
@@ -7,10 +8,11 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::base::wheel::TimerKey;
 use crate::mesh::{Epoch, ListenerId};
-use crate::session::{KeepAlive, WriteBuffer};
+use crate::session::{Authenticated, KeepAlive, WriteBuffer};
 use crate::transport::WebSocket;
 use crate::wire::Version;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Names a connection within its shard. The driver keeps its own record at [`Key::index`].
 pub type ConnectionKey = Key<Connection>;
@@ -19,13 +21,19 @@ pub type ConnectionKey = Key<Connection>;
 ///
 /// ```text
 /// AwaitConnect ─CONNECT─► Claiming ─granted here─► AwaitConnack ─interest applied, logged─► Connected
-///      │                     └─granted elsewhere─► Moving ─► (the home shard's AwaitConnack)     │
+///      │  └CONNECT with     ▲└─granted elsewhere─► Moving ─► (the home shard's AwaitConnack)     │
+///      │   method▼          └─AUTH written───┐                                                   │
+///      │   Authenticating ─success─► Authenticated                                               │
 ///      └────────── violation, deadline, end of stream, takeover, DISCONNECT ──► Closing ◄────────┘
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
     /// Accepted; a whole CONNECT is due by its deadline.
     AwaitConnect,
+    /// AUTH goes to and fro. The CONNECT deadline goes on.
+    Authenticating,
+    /// The exchange has succeeded. Nothing may be on its way out when the socket moves: the claim waits until the last AUTH is written.
+    Authenticated,
     /// The coordinator is asked. Cannot be abandoned: every granted claim arrives at its home.
     Claiming,
     /// On its way to the home shard.
@@ -110,6 +118,10 @@ pub(super) struct Extra {
     pub(super) user_name: Option<Box<str>>,
     /// The CONNACK that waits.
     pub(super) connack: Vec<u8>,
+    /// How the client has authenticated.
+    pub(super) authenticated: Option<Authenticated>,
+    /// The authentication that is going on, before CONNACK or again after it.
+    pub(super) exchange: Option<Exchange>,
 }
 
 impl Connection {
@@ -153,7 +165,11 @@ impl Connection {
         let Some(mut extra) = self.extra.take() else { return Vec::new() };
         let connack = std::mem::take(&mut extra.connack);
         extra.assigned_client_id = None;
-        let lasting = extra.web_socket.is_some() || extra.user_name.is_some();
+        if let Some(authenticated) = &mut extra.authenticated {
+            authenticated.data = None;
+        }
+        let lasting =
+            extra.web_socket.is_some() || extra.user_name.is_some() || extra.authenticated.is_some();
         self.extra = lasting.then_some(extra);
         connack
     }
@@ -166,9 +182,20 @@ impl Connection {
         }
     }
 
+    /// As whom the client has authenticated; `None` for one that did not.
+    pub(super) fn user(&self) -> Option<&Arc<str>> {
+        let authenticated = self.extra.as_ref()?.authenticated.as_ref()?;
+        Some(&authenticated.user)
+    }
+
     /// The buffer to append output to.
     pub(super) fn out_mut(&mut self, pool: &mut BufferPool) -> &mut WriteBuffer {
         self.out.get_or_insert_with(|| pool.take())
+    }
+
+    /// Whether everything written has left the driver.
+    pub(super) fn is_drained(&self) -> bool {
+        !self.writing && self.out.as_ref().is_none_or(|out| out.is_empty())
     }
 
     /// Whether there is output that the driver could take.
@@ -180,11 +207,14 @@ impl Connection {
         self.extra.as_mut()?.web_socket.as_deref_mut()
     }
 
-    /// Whether its WebSocket has something to say. Between CONNECT and CONNACK it waits: a socket moves with nothing to send.
+    /// Whether its WebSocket has something to say. Between claim and CONNACK it waits: a socket moves with nothing to send.
     fn has_layer_answer(&self) -> bool {
         let web_socket = self.extra.as_ref().and_then(|extra| extra.web_socket.as_ref());
         web_socket.is_some_and(|web_socket| web_socket.has_answer())
-            && matches!(self.phase, Phase::AwaitConnect | Phase::Connected | Phase::Closing)
+            && matches!(
+                self.phase,
+                Phase::AwaitConnect | Phase::Authenticating | Phase::Connected | Phase::Closing
+            )
     }
 }
 

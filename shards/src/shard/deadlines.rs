@@ -43,9 +43,13 @@ impl Shard {
         connection.timer = None;
         let peer = connection.peer;
         match connection.phase {
-            Phase::AwaitConnect => {
+            Phase::AwaitConnect | Phase::Authenticating | Phase::Authenticated => {
+                let what = match connection.phase {
+                    Phase::AwaitConnect => "no complete CONNECT within the deadline",
+                    _ => "not authenticated within the CONNECT deadline",
+                };
                 self.counters.timed_out += 1;
-                self.report(Event::TimedOut { peer, what: "no complete CONNECT within the deadline" });
+                self.report(Event::TimedOut { peer, what });
                 self.close_broken(now, key, CloseMode::Now);
             }
             // We do not read it, so that its silence is ours.

@@ -228,8 +228,12 @@ impl Shard {
                 self.outputs.flush(key, connection);
                 self.pump(now, key);
             }
-            // The handshake is answered.
+            // The handshake is answered, or AUTH is on its way to the client, who has it to answer.
             Phase::AwaitConnect => self.outputs.actions.push_back(Action::ReadOnce(key)),
+            Phase::Authenticating if connection.is_drained() => {
+                self.outputs.actions.push_back(Action::ReadOnce(key));
+            }
+            Phase::Authenticated if connection.is_drained() => self.claim_when_written(now, key),
             _ => self.outputs.flush(key, connection),
         }
     }

@@ -46,11 +46,11 @@ impl Shard {
             return self.refuse_beyond_maximum(now, key, existing, client_id);
         }
         // Nobody resumes under a name that was made up now, even if somebody has guessed it before [MQTT-3.2.2-16].
-        let resumes = !connect.clean_start && assigned.is_none();
+        let resumes = !connect.clean_start && assigned.is_none() && self.is_own_session(key, existing);
         let (session, present) = self.session_for(now, resumes, client_id, existing);
         self.attach(now, key, session, &connect);
         self.leave_will(key, session, &connect);
-        let connack = self.compose_connack(&connect, present, assigned.as_deref());
+        let connack = self.compose_connack(key, &connect, present, assigned.as_deref());
         self.connections.get_mut(key).expect("just attached").extra_mut().connack =
             connack.expect("its size was looked at before the claim");
         self.await_interest_for_connack(now, key, session, present);
@@ -78,6 +78,13 @@ impl Shard {
         self.refuse(now, key, ReasonCode::QuotaExceeded);
     }
 
+    /// Whether the session belongs to whom `key` has authenticated as: what waits in it is for nobody else, whatever client id he takes.
+    fn is_own_session(&self, key: ConnectionKey, session: Option<SessionKey>) -> bool {
+        let user = self.connections.get(key).and_then(|connection| connection.user());
+        let session = session.and_then(|session| self.sessions.get(session));
+        session.is_none_or(|session| session.user.as_ref() == user)
+    }
+
     /// The session that a CONNECT resumes or starts. Whatever spoke for it before is closed.
     fn session_for(
         &mut self,
@@ -100,6 +107,7 @@ impl Shard {
         }
         let session = self.sessions.insert(Session {
             client_id: client_id.into(),
+            user: None,
             connection: None,
             epoch: Epoch::default(),
             expiry_seconds: 0,
@@ -130,7 +138,7 @@ impl Shard {
         // The CONNACK may wait for the log, but not for ever.
         let timer = self.wheel.arm(now, now + self.limits.connect_deadline, Deadline::Connection(key));
         connection.timer = Some(timer);
-        let epoch = connection.epoch;
+        let (epoch, user) = (connection.epoch, connection.user().cloned());
         let window = connect
             .properties
             .receive_maximum
@@ -138,6 +146,7 @@ impl Shard {
             .min(self.limits.in_flight_max);
         let session = self.sessions.get_mut(session_key).expect("the caller has it");
         session.connection = Some(key);
+        session.user = user;
         session.epoch = epoch;
         session.expiry_seconds = expiry_seconds;
         if !self.planted.is(Bug::ResumeForgetsInFlight) {
@@ -153,7 +162,9 @@ impl Shard {
     fn leave_will(&mut self, key: ConnectionKey, session: SessionKey, connect: &Connect<'_>) {
         if self.extensions.concern_publishers() {
             let connection = self.connections.get_mut(key).expect("the caller has looked");
-            connection.extra_mut().user_name = connect.username.map(Into::into);
+            // Where users can prove who they are, a name that is only said is nobody's.
+            let said = connect.username.filter(|_| self.authentication.methods.is_empty());
+            connection.extra_mut().user_name = connection.user().map(|user| &**user).or(said).map(Into::into);
         }
         let will = connect.will.as_ref().map(|will| Box::new(Will::new(will, self.will_author(key))));
         self.sessions.get_mut(session).expect("the caller has it").will = will;

@@ -32,6 +32,13 @@ pub enum Event {
         /// Why.
         reason: ReasonCode,
     },
+    /// A client did not prove to be who it said it was.
+    NotAuthenticated {
+        /// Its address.
+        peer: SocketAddr,
+        /// Why, without anything secret.
+        why: &'static str,
+    },
     /// A connection went because a newer one speaks for its client id.
     TakenOver {
         /// The old connection's address.
@@ -63,6 +70,7 @@ impl fmt::Display for Event {
             Event::Violation { peer, violation } => write!(f, "{peer} closed: {violation}"),
             Event::WebSocket { peer, error } => write!(f, "{peer} closed: {error}"),
             Event::Refused { peer, reason } => write!(f, "{peer} refused: {}", reason.text()),
+            Event::NotAuthenticated { peer, why } => write!(f, "{peer} not authenticated: {why}"),
             Event::TakenOver { peer, client_id } => {
                 write!(f, "{peer} closed: client id {client_id:?} connected again")
             }

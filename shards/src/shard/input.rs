@@ -16,6 +16,8 @@ pub(super) enum Flow {
     Park,
     /// This packet is kept with all behind it until the coordinator has answered.
     Hold,
+    /// This packet is handled, all behind it is kept until the coordinator has answered.
+    HoldNext,
     /// The connection is closing.
     Stop,
 }
@@ -40,7 +42,10 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.last_heard = now;
         let waits = connection.parked == Parked::Waiting
-            || matches!(connection.phase, Phase::Claiming | Phase::Moving | Phase::AwaitConnack);
+            || matches!(
+                connection.phase,
+                Phase::Authenticated | Phase::Claiming | Phase::Moving | Phase::AwaitConnack
+            );
         if waits {
             if self.planted.is(Bug::ParkedInputReordered) && connection.parked == Parked::Waiting {
                 return self.read_packets(now, key, bytes);
@@ -63,10 +68,12 @@ impl Shard {
         self.read_more_until_connect(key);
     }
 
-    /// Until CONNECT is complete reads are single-shot. What a WebSocket has to say goes out first: a socket moves with nothing to send.
+    /// Until CONNECT is complete, and the client authenticated, reads are single-shot. What a WebSocket has to say, and AUTH, goes out
+    /// first: a socket moves with nothing to send.
     pub(super) fn read_more_until_connect(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connections.get(key) else { return };
-        if connection.phase == Phase::AwaitConnect && !connection.writing && !connection.is_flushable() {
+        let reads = matches!(connection.phase, Phase::AwaitConnect | Phase::Authenticating);
+        if reads && !connection.writing && !connection.is_flushable() {
             self.outputs.actions.push_back(Action::ReadOnce(key));
         }
     }
@@ -114,6 +121,10 @@ impl Shard {
                     match self.handle_frame(now, key, frame) {
                         Ok(Flow::Continue) => rest = &rest[bytes..],
                         Ok(Flow::Park | Flow::Hold) => break,
+                        Ok(Flow::HoldNext) => {
+                            rest = &rest[bytes..];
+                            break;
+                        }
                         Ok(Flow::Stop) => return,
                         Err(violation) => return self.violated(now, key, violation),
                     }
@@ -154,7 +165,10 @@ impl Shard {
         match connection.phase {
             Phase::Connected => {}
             Phase::AwaitConnect => return self.handle_connect(now, key, frame),
-            Phase::Claiming | Phase::Moving | Phase::AwaitConnack => return Ok(Flow::Hold),
+            Phase::Authenticating => return Ok(self.handle_while_authenticating(now, key, frame)),
+            Phase::Authenticated | Phase::Claiming | Phase::Moving | Phase::AwaitConnack => {
+                return Ok(Flow::Hold);
+            }
             Phase::Closing => return Ok(Flow::Stop),
         }
         match frame.packet_type() {
@@ -177,8 +191,7 @@ impl Shard {
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(now, key, &unsubscribe)?,
             Packet::Pingreq => self.write(key, |out| Packet::Pingresp.encode(version, out)),
             Packet::Disconnect(disconnect) => return self.handle_disconnect(now, key, &disconnect),
-            // No authentication method is offered yet, so that no CONNECT can have agreed on one.
-            Packet::Auth(_) => return Err(Violation::AuthUnexpected),
+            Packet::Auth(auth) => self.handle_auth(now, key, &auth)?,
             Packet::Publish(_)
             | Packet::Connect(_)
             | Packet::Connack(_)

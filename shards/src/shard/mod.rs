@@ -22,6 +22,7 @@
 mod accept;
 mod acknowledge;
 mod admit;
+mod authenticate;
 mod connack;
 mod connect;
 mod connection;
@@ -74,6 +75,7 @@ use crate::base::shard_set::ShardId;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::log::Gate;
+use crate::session::Authentication;
 use crate::topics::retained::RetainedStore;
 use crate::topics::{ShareStrategies, TopicIndex};
 use crate::transport::Transport;
@@ -138,6 +140,8 @@ pub struct ShardConfig {
     pub fingerprint_bits: u32,
     /// What each listener accepts, by [`crate::mesh::ListenerId`]; without an entry every version, over TCP.
     pub doorways: Vec<Doorway>,
+    /// Which clients may connect how.
+    pub authentication: Authentication,
     /// How shared subscriptions spread their messages.
     pub share_strategies: ShareStrategies,
     /// What the broker does beyond the protocol's own rules.
@@ -158,6 +162,7 @@ pub struct Shard {
     planted: Planted,
     doorways: Vec<Doorway>,
     extensions: Extensions,
+    authentication: Authentication,
     random: Random,
     assigned_ids: SecretNumbers,
     connections: Slab<Connection>,
@@ -203,6 +208,7 @@ impl Shard {
             planted: config.planted,
             doorways: config.doorways,
             extensions: config.extensions,
+            authentication: config.authentication,
             random: Random::from_seed(config.seed),
             assigned_ids: SecretNumbers::new(config.secret),
             connections,

@@ -10,6 +10,7 @@ use crate::base::wheel::TimerKey;
 use crate::mesh::Epoch;
 use crate::session::{Inbound, Outbound, Will};
 use crate::topics::FilterSet;
+use std::sync::Arc;
 
 /// Names a session within its home shard.
 pub type SessionKey = Key<Session>;
@@ -20,6 +21,8 @@ pub(super) const EXPIRY_NEVER: u32 = u32::MAX;
 /// See the module's documentation.
 pub struct Session {
     pub(super) client_id: Box<str>,
+    /// Whose it is: as whom its connection has authenticated. Nobody else resumes it.
+    pub(super) user: Option<Arc<str>>,
     pub(super) connection: Option<ConnectionKey>,
     pub(super) epoch: Epoch,
     /// Seconds that it outlives its connection; [`EXPIRY_NEVER`] for ever.

@@ -54,7 +54,9 @@ impl Shard {
             self.keep_will_silent(key);
             match phase {
                 Phase::Connected => self.send_away(now, key),
-                Phase::AwaitConnect => self.close_broken(now, key, CloseMode::Now),
+                Phase::AwaitConnect | Phase::Authenticating | Phase::Authenticated => {
+                    self.close_broken(now, key, CloseMode::Now)
+                }
                 // "Server shutting down" stands in DISCONNECT only (section 2.4).
                 Phase::AwaitConnack => self.refuse(now, key, ReasonCode::ServerUnavailable),
                 // The first two are refused where they arrive.

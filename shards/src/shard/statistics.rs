@@ -59,6 +59,8 @@ numbers! {
         connected,
         /// CONNECTs refused.
         refused,
+        /// Clients that did not authenticate, in CONNECT or again later.
+        not_authenticated,
         /// Connections closed because their session went to a newer one.
         taken_over,
         /// Connections that arrived with an epoch below the highest seen.

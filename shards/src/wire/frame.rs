@@ -1,5 +1,6 @@
 //! The fixed header: cutting a stream of bytes into frames (section 2.1).
 
+use super::put::put_packet;
 use super::version::Version;
 use super::violation::Violation;
 use crate::base::limits::{VARIABLE_INTEGER_BYTES_MAX, VARIABLE_INTEGER_MAX};
@@ -92,6 +93,13 @@ impl Frame<'_> {
     #[inline]
     pub fn wire_bytes(&self) -> usize {
         1 + variable_integer_bytes(self.body.len()) + self.body.len()
+    }
+
+    /// The packet as it was on the wire: lengths are minimal there [MQTT-1.5.5-1].
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.wire_bytes());
+        put_packet(&mut bytes, self.first, |out| out.extend_from_slice(self.body));
+        bytes
     }
 }
 

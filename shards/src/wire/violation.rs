@@ -109,6 +109,12 @@ violations! {
     WildcardNotAvailable => WildcardSubscriptionsNotSupported, "3.2.2.3.11", "wildcard subscription where none is available";
     PayloadNotText => PayloadFormatInvalid, "3.3.2.3.2", "payload that is said to be UTF-8 text and is not";
     AuthUnexpected => ProtocolError, "MQTT-4.12.0-7", "AUTH without authentication method in CONNECT";
+    AuthMethodMissing => ProtocolError, "3.15.2.2.2", "AUTH without authentication method";
+    AuthMethodChanged => ProtocolError, "MQTT-4.12.0-5", "AUTH with another authentication method than CONNECT";
+    AuthOutOfTurn => ProtocolError, "MQTT-4.12.0-3", "AUTH with a reason code that is not due";
+    // Not packet too large, which would send the client looking at Maximum Packet Size.
+    AuthDataTooLarge => QuotaExceeded, "3.15.2.2.3", "authentication data larger than this server accepts";
+    PacketBeforeConnack => ProtocolError, "MQTT-3.1.2-30", "packet other than AUTH or DISCONNECT while authenticating";
 }
 
 impl fmt::Display for Violation {

@@ -4,6 +4,7 @@
 
 mod accounting;
 mod acknowledging;
+mod authenticating;
 mod conformance;
 mod connecting;
 mod deadlines;
@@ -21,6 +22,7 @@ mod subscribing;
 mod takeover;
 mod telling;
 mod terms;
+mod toy;
 mod unsubscribing;
 mod verbs;
 mod version_3_1;

@@ -1,5 +1,7 @@
 //! The permission hook: PUBLISH, each filter of a SUBSCRIBE, and wills when they are published (MQTT 5 section 5.4.2).
 
+use crate::authenticating::with_method;
+use crate::toy::toys;
 use crate::verbs::*;
 use crate::world::{Settings, World};
 use shardmq_shards::session::Author;
@@ -39,6 +41,20 @@ fn ruled() -> (World, Arc<Rules>) {
     let rules = Arc::new(Rules::default());
     let extensions = Extensions { permission: Some(rules.clone()) };
     (World::with(Settings { shards: 2, extensions, ..Settings::default() }), rules)
+}
+
+#[test]
+fn a_user_name_counts_only_if_it_is_proven_where_it_can_be() {
+    let extensions = Extensions { permission: Some(Arc::new(Rules::default())) };
+    let authentication = toys(false);
+    let mut w = World::with(Settings { shards: 2, extensions, authentication, ..Settings::default() });
+    let liar = w.connect(0, Connect { username: Some("root"), ..Connect::new(V5, "any", true) });
+    w.subscribe_all(liar, &[("secret/#", Q1)]);
+    assert_eq!(w.read(liar), ["SUBACK #1000 [87]"]);
+    let proven = with_method(Connect::new(V5, "other", true), "toy", "root");
+    let root = w.prove(1, Connect { username: Some("nobody"), ..proven });
+    w.read(root);
+    w.subscribe(root, "secret/#", Q1);
 }
 
 #[test]

@@ -41,6 +41,13 @@ fn line(packet: &Packet<'_>) -> String {
             }
             line
         }
+        Packet::Auth(auth) => {
+            check_reason(auth.reason, PacketType::Auth);
+            let properties = &auth.properties;
+            assert_eq!(properties.reason_string, None, "only the codes speak");
+            let method = properties.authentication_method.expect("an AUTH names its method");
+            format!("AUTH {:02x} {method}{}", auth.reason as u8, data(properties.authentication_data))
+        }
         other => panic!("a server never sends {other:?}"),
     }
 }
@@ -80,7 +87,19 @@ fn connack_line(connack: &Connack<'_>) -> String {
     if let Some(information) = properties.response_information {
         write!(line, " response={information}").unwrap();
     }
+    if let Some(method) = properties.authentication_method {
+        write!(line, " method={method}{}", data(properties.authentication_data)).unwrap();
+    }
     line
+}
+
+/// Authentication data, which tests keep to text; only their number when there are many.
+fn data(data: Option<&[u8]>) -> String {
+    let text = data.map(|data| String::from_utf8(data.to_vec()).expect("tests authenticate with text"));
+    text.map_or_else(String::new, |text| match text.len() {
+        0..40 => format!(" {text:?}"),
+        bytes => format!(" {bytes} bytes"),
+    })
 }
 
 /// Topic and payload, then `q1`/`q2` with the packet id, `dup`, `retain`, and the properties.

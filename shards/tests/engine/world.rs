@@ -14,6 +14,7 @@ use shardmq_shards::coordinator::Coordinator;
 use shardmq_shards::drivers::board::StatisticsBoard;
 use shardmq_shards::drivers::turn::{CoordinatorSeat, Seat};
 use shardmq_shards::mesh::{ListenerId, MeshHandle, Socket, Wake, mesh_with_slots};
+use shardmq_shards::session::Authentication;
 use shardmq_shards::shard::{
     Action, CloseMode, ConnectionKey, Doorway, End, Event, Extensions, Shard, ShardConfig, Terms,
 };
@@ -47,6 +48,7 @@ pub struct Settings {
     pub limits: Limits,
     pub lane_slots: usize,
     pub doorways: Vec<Doorway>,
+    pub authentication: Authentication,
     pub share_strategies: ShareStrategies,
     pub extensions: Extensions,
     pub terms: Terms,
@@ -56,8 +58,17 @@ impl Default for Settings {
     fn default() -> Settings {
         // Without a cap on keep-alive a silent client stays, so that tests may let days pass.
         let limits = Limits { keep_alive_max: Duration::ZERO, ..Limits::default() };
-        let (doorways, share_strategies, extensions, terms) = Default::default();
-        Settings { shards: 1, limits, lane_slots: 16, doorways, share_strategies, extensions, terms }
+        let (doorways, authentication, share_strategies, extensions, terms) = Default::default();
+        Settings {
+            shards: 1,
+            limits,
+            lane_slots: 16,
+            doorways,
+            authentication,
+            share_strategies,
+            extensions,
+            terms,
+        }
     }
 }
 
@@ -112,7 +123,16 @@ impl World {
     }
 
     pub fn with(settings: Settings) -> World {
-        let Settings { shards, limits, lane_slots, doorways, share_strategies, extensions, terms } = settings;
+        let Settings {
+            shards,
+            limits,
+            lane_slots,
+            doorways,
+            authentication,
+            share_strategies,
+            extensions,
+            terms,
+        } = settings;
         let woken: Vec<_> = (0..shards).map(|_| Arc::new(WokenFlag(AtomicBool::new(false)))).collect();
         let wakes = woken.iter().map(|flag| flag.clone() as Arc<dyn Wake>).collect();
         let mesh = mesh_with_slots(wakes, woken[0].clone(), lane_slots, Planted::default());
@@ -130,6 +150,7 @@ impl World {
                 secret: index as u128,
                 fingerprint_bits: 64,
                 doorways: doorways.clone(),
+                authentication: authentication.clone(),
                 share_strategies: share_strategies.clone(),
                 extensions: extensions.clone(),
                 terms: terms.clone(),

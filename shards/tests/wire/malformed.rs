@@ -283,7 +283,7 @@ fn each_case_is_its_violation() {
 }
 
 /// Only the state of a connection shows these; the tests of the layers above produce them.
-const OF_STATE: [Violation; 18] = [
+const OF_STATE: [Violation; 23] = [
     V::FirstPacketNotConnect,
     V::SecondConnect,
     V::PacketFromServer,
@@ -302,6 +302,11 @@ const OF_STATE: [Violation; 18] = [
     V::WildcardNotAvailable,
     V::PayloadNotText,
     V::AuthUnexpected,
+    V::AuthMethodMissing,
+    V::AuthMethodChanged,
+    V::AuthOutOfTurn,
+    V::AuthDataTooLarge,
+    V::PacketBeforeConnack,
 ];
 
 #[test]

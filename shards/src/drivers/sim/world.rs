@@ -220,6 +220,7 @@ fn broker(
             secret: number as u128,
             fingerprint_bits: profile.fingerprint_bits,
             doorways: Vec::new(),
+            authentication: Default::default(),
             share_strategies: ShareStrategies::default(),
             extensions: Extensions::default(),
             terms: Terms::default(),
