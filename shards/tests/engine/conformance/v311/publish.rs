@@ -2,7 +2,10 @@
 
 use crate::conformance::v5::{publish as both, publish_properties};
 use crate::verbs::*;
-use crate::world::World;
+use crate::world::{Settings, World};
+use shardmq_shards::session::Author;
+use shardmq_shards::shard::{Extensions, Permission};
+use std::sync::Arc;
 
 /// [MQTT-3.3.1-1] A PUBLISH that goes out again after a reconnect has DUP, however often.
 #[test]
@@ -166,4 +169,36 @@ fn mqtt_3_3_4_1_a_publish_is_answered_by_its_qos() {
 #[test]
 fn mqtt_3_3_5_1_overlapping_filters_give_the_highest_qos() {
     both::overlapping_filters_give_the_highest_qos(V311);
+}
+
+/// [MQTT-3.3.5-2] A PUBLISH that its client may not make is acknowledged as any other and delivered to nobody.
+#[test]
+fn mqtt_3_3_5_2_a_denied_publish_is_acknowledged() {
+    let extensions = Extensions { permission: Some(Arc::new(OnlyReading)) };
+    let mut w = World::with(Settings { shards: 2, extensions, ..Settings::default() });
+    let sub = w.join(1, V311, "sub");
+    w.subscribe(sub, "#", Q2);
+    let ann = w.join(0, V311, "ann");
+    w.publish(ann, message("a", "x"));
+    w.publish(ann, retained(message_1(1, "a", "x")));
+    w.publish(ann, message_2(2, "a", "x"));
+    assert_eq!(w.read(ann), ["PUBACK #1", "PUBREC #2"]);
+    w.pubrel(ann, 2);
+    assert_eq!(w.read(ann), ["PUBCOMP #2"]);
+    assert!(w.read(sub).is_empty());
+    assert!(both::kept(&mut w, sub, "#").is_empty(), "and it is not retained");
+}
+
+/// Everybody may subscribe, nobody publish.
+#[derive(Debug)]
+struct OnlyReading;
+
+impl Permission for OnlyReading {
+    fn may_publish(&self, _: Author<'_>, _: &str) -> bool {
+        false
+    }
+
+    fn may_subscribe(&self, _: Author<'_>, _: &str) -> bool {
+        true
+    }
 }
