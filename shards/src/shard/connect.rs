@@ -34,7 +34,11 @@ impl Shard {
         };
         self.note_what_it_takes(key, &connect);
         let doorway = self.doorways.get(usize::from(listener.0));
-        if doorway.is_some_and(|doorway| !doorway.versions.contains(&connect.version)) {
+        let web_socket = self.connections.get_mut(key).and_then(|connection| connection.web_socket_mut());
+        if doorway.is_some_and(|doorway| !doorway.versions.contains(&connect.version))
+            || connect.version != Version::V31
+                && web_socket.is_some_and(|web_socket| web_socket.is_v31_only())
+        {
             self.refuse(now, key, ReasonCode::UnsupportedProtocolVersion);
             return Ok(Flow::Stop);
         }

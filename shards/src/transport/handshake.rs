@@ -6,8 +6,10 @@ use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response, write_response};
 use tungstenite::http::HeaderValue;
 
-/// The only subprotocol that is spoken [MQTT-6.0.0-4].
+/// The subprotocol of MQTT 5 and 3.1.1 [MQTT-6.0.0-4].
 const SUBPROTOCOL: &str = "mqtt";
+/// What clients of MQTT 3.1 offer, which is older than the standard.
+const SUBPROTOCOL_V31: &str = "mqttv3.1";
 const SUBPROTOCOL_HEADER: &str = "Sec-WebSocket-Protocol";
 
 /// Why a request is not upgraded.
@@ -74,7 +76,12 @@ pub(super) enum Shaken {
     /// It is not complete.
     Partial,
     /// It is accepted with this answer.
-    Accepted(Vec<u8>),
+    Accepted {
+        /// The HTTP answer, whole.
+        answer: Vec<u8>,
+        /// Only the subprotocol of MQTT 3.1 was offered.
+        v31: bool,
+    },
     /// It is refused with this answer.
     Refused(HandshakeError, Vec<u8>),
 }
@@ -104,21 +111,22 @@ pub(super) fn answer(head: &[u8], bytes_max: usize) -> Shaken {
         )) => return refused(HandshakeError::Key),
         Err(_) => return refused(HandshakeError::NoUpgrade),
     };
-    if !offers_mqtt(&request) {
+    let Some(subprotocol) = [SUBPROTOCOL, SUBPROTOCOL_V31].into_iter().find(|name| offers(&request, name))
+    else {
         return refused(HandshakeError::Subprotocol);
-    }
-    response.headers_mut().insert(SUBPROTOCOL_HEADER, HeaderValue::from_static(SUBPROTOCOL));
+    };
+    response.headers_mut().insert(SUBPROTOCOL_HEADER, HeaderValue::from_static(subprotocol));
     let mut answer = Vec::new();
     write_response(&mut answer, &response).expect("a vector takes everything, and the headers are text");
-    Shaken::Accepted(answer)
+    Shaken::Accepted { answer, v31: subprotocol == SUBPROTOCOL_V31 }
 }
 
-fn offers_mqtt(request: &Request) -> bool {
+fn offers(request: &Request, subprotocol: &str) -> bool {
     let offers = request.headers().get_all(SUBPROTOCOL_HEADER).iter();
     offers
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|name| name.trim() == SUBPROTOCOL)
+        .any(|name| name.trim() == subprotocol)
 }
 
 #[cfg(test)]
@@ -142,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_sample_of_the_rfc_is_accepted_with_its_key() {
-        let Shaken::Accepted(answer) = request(|text| text) else { panic!("accepted") };
+        let Shaken::Accepted { answer, v31: false } = request(|text| text) else { panic!("accepted") };
         let answer = String::from_utf8(answer).expect("text").to_ascii_lowercase();
         assert!(answer.starts_with("http/1.1 101 "), "{answer}");
         assert!(
@@ -174,7 +182,7 @@ mod tests {
             ("Upgrade: websocket\r\n", "", HandshakeError::NoUpgrade, "426"),
             ("Version: 13", "Version: 8", HandshakeError::Version, "426"),
             ("dGhlIHNhbXBsZSBub25jZQ==", "short", HandshakeError::Key, "400"),
-            ("x, mqtt", "mqttv3.1, MQTT", HandshakeError::Subprotocol, "400"),
+            ("x, mqtt", "mqttv5, MQTT", HandshakeError::Subprotocol, "400"),
             ("\r\n\r\n", "\r\n\r\nmore", HandshakeError::Pipelined, "400"),
         ];
         for (from, to, expected, status) in cases {

@@ -102,6 +102,8 @@ pub struct WebSocket {
     /// The request's head, a cut frame header, or a control frame's payload so far.
     partial: Vec<u8>,
     incoming: Incoming,
+    /// The client has offered the subprotocol of MQTT 3.1 only.
+    v31: bool,
     /// Within a message: the next data frame is a continuation.
     fragmented: bool,
     /// What this layer itself has to say: the handshake's answer, the newest pong, the close.
@@ -115,6 +117,7 @@ impl Default for WebSocket {
             partial: Vec::new(),
             incoming: Incoming::default(),
             fragmented: false,
+            v31: false,
             answer: Vec::new(),
         }
     }
@@ -147,8 +150,9 @@ impl WebSocket {
         self.partial.extend_from_slice(bytes);
         let (state, result) = match handshake::answer(&self.partial, WEB_SOCKET_HEAD_BYTES_MAX) {
             Shaken::Partial => return Ok(Received::Data),
-            Shaken::Accepted(answer) => {
+            Shaken::Accepted { answer, v31 } => {
                 self.answer = answer;
+                self.v31 = v31;
                 (State::Open, Ok(Received::Data))
             }
             Shaken::Refused(error, answer) => {
@@ -266,6 +270,11 @@ impl WebSocket {
             put_header(0x88, 2, &mut self.answer);
             self.answer.extend_from_slice(&status.to_be_bytes());
         }
+    }
+
+    /// Whether the subprotocol that was agreed on is that of MQTT 3.1, which nothing newer may use [MQTT-6.0.0-4].
+    pub fn is_v31_only(&self) -> bool {
+        self.v31
     }
 
     /// Whether the layer itself has something to send.

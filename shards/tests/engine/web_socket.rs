@@ -297,6 +297,23 @@ fn requests_that_are_none_are_answered_in_http_and_closed() {
 }
 
 #[test]
+fn the_subprotocol_of_3_1_carries_3_1_only() {
+    for (version, answer) in [(V31, "CONNACK 00"), (V311, "CONNACK 84"), (V5, "CONNACK 84")] {
+        let mut w = world();
+        let web = w.arrive(0, 1, version);
+        w.send_bytes(web, REQUEST.replace("Protocol: mqtt", "Protocol: mqttv3.1").as_bytes());
+        w.run();
+        let upgraded = std::mem::take(&mut w.wires[web.0].from_broker);
+        assert!(String::from_utf8_lossy(&upgraded).to_ascii_lowercase().contains("protocol: mqttv3.1\r\n"));
+        w.send_bytes(
+            web,
+            &frame(BINARY, &encoded(Packet::Connect(Connect::new(version, "web", true)), version)),
+        );
+        assert_eq!(heard(&mut w, web)[0], answer);
+    }
+}
+
+#[test]
 fn half_a_request_is_closed_by_the_connect_deadline() {
     let mut w = world();
     let client = w.arrive(0, 1, V5);
