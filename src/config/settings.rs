@@ -226,6 +226,8 @@ pub struct ClientLimits {
     pub session_expiry_max: Span<0, EXPIRY_SECONDS_MAX>,
     /// Retained messages over all shards.
     pub retained_messages_max: Number<0, 1_000_000_000>,
+    /// Memory of the retained messages over all shards.
+    pub retained_bytes_max: Bytes<0, 1_099_511_627_776>,
 }
 
 impl Default for Settings {
@@ -275,6 +277,7 @@ impl Default for ClientLimits {
             session_expiry_v3: Span::new(limits.session_expiry_v3),
             session_expiry_max: Span::new(limits.session_expiry_max),
             retained_messages_max: Number::new(limits.retained_messages_max as u64),
+            retained_bytes_max: Bytes::new(limits.retained_bytes_max as u64),
         }
     }
 }
@@ -299,6 +302,7 @@ impl Settings {
             session_expiry_max: client.session_expiry_max.get(),
             fan_out_batch: self.fan_out_batch.get(),
             retained_messages_max: client.retained_messages_max.get(),
+            retained_bytes_max: client.retained_bytes_max.get(),
         }
     }
 }

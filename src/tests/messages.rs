@@ -11,6 +11,7 @@ crate::on_both_drivers![
     large_messages_arrive_whole,
     a_slow_reader_gets_everything_in_order,
     retained_messages_greet_new_subscribers,
+    a_full_retained_store_says_so_and_keeps_what_it_has,
     wills_speak_for_the_dead_only,
     unsubscribed_is_silent,
 ];
@@ -121,6 +122,30 @@ fn retained_messages_greet_new_subscribers(driver: Driver) {
         assert!(!subscriber.receive().retain);
         subscriber.disconnect();
     }
+}
+
+fn a_full_retained_store_says_so_and_keeps_what_it_has(driver: Driver) {
+    let limits =
+        "stats_interval: \"100 ms\", limits: (retained_messages_max: 30, retained_bytes_max: \"1 MiB\")";
+    let broker = Setup::new(driver).shards(3).with(limits).start();
+    let mut publisher = Client::connect(broker.address(), Version::V311, "publisher");
+    for n in 0..200 {
+        publisher.publish_retained(&format!("state/{n}"), b"x", QoS::AtLeastOnce, true);
+    }
+    let line = wait_for_statistics(&broker, "every message kept or refused", |line| {
+        line.number("retained") + line.number("retained_refused") >= 200.0
+    });
+    assert_eq!((line.number("retained"), line.number("retained_refused")), (30.0, 170.0));
+    assert!((1_000.0..30_000.0).contains(&line.number("retained_bytes")));
+    broker.wait_for_log("why", |line| line.contains("the retained store is full").then_some(()));
+    let mut large = Client::connect(broker.address(), Version::V311, "large");
+    large.publish_retained("state/0", &vec![0; 400_000], QoS::AtMostOnce, true);
+    let mut subscriber = Client::connect(broker.address(), Version::V5, "subscriber");
+    subscriber.subscribe("state/#", QoS::AtMostOnce);
+    for _ in 0..30 {
+        assert_eq!(subscriber.receive().payload, b"x", "400,000 bytes are more than a third of 1 MiB");
+    }
+    assert_eq!(subscriber.receive_within(SILENCE), None);
 }
 
 fn wills_speak_for_the_dead_only(driver: Driver) {

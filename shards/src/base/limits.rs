@@ -88,6 +88,16 @@ pub const RETAINED_QUERY_CREDITS: usize = 64;
 pub const RETAINED_BATCH_MAX: usize = 64;
 /// Retained topics looked at for one page, matching or not: bounds the turn of a lookup that matches little.
 pub const RETAINED_STEPS_MAX: usize = 1024;
+/// Retained topics looked at in one turn, over all pages: about a millisecond, however many lookups run.
+pub const RETAINED_STEPS_PER_TURN: usize = 4096;
+/// The part of a retained partition (one in this many) that is kept for messages accepted before their publisher's shard knew that it is full.
+pub const RETAINED_RESERVE_FRACTION: usize = 16;
+/// Publishers of one shard that may at once ask one retained partition that is full whether it has room for their topic.
+pub const RETAINED_ROOM_CREDITS: usize = 64;
+/// Expired retained messages removed per turn.
+pub const RETAINED_EXPIRED_PER_TURN: usize = 256;
+/// Shortest time between two sweeps of expired retained messages, which are not sent anyway: an idle shard wakes at most once a second.
+pub const RETAINED_SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Messages drained from one inbound lane per turn, so that no source starves another.
 pub const LANE_DRAIN_PER_TURN: usize = 256;
 /// Timers expired per turn, so that a burst of deadlines does not stall traffic.
@@ -137,6 +147,8 @@ pub struct Limits {
     pub fan_out_batch: u32,
     /// Retained messages over all shards.
     pub retained_messages_max: usize,
+    /// Bytes of memory of the retained messages over all shards.
+    pub retained_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -157,6 +169,7 @@ impl Default for Limits {
             session_expiry_max: Duration::from_secs(u32::MAX as u64),
             fan_out_batch: 100,
             retained_messages_max: 1_000_000,
+            retained_bytes_max: 512 * 1024 * 1024,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::base::lsn::Lsn;
 use crate::session::Authenticated;
+use crate::topics::retained::{PublisherMark, Room};
 use crate::topics::{GroupKey, InterestBatch, Ticket};
 use crate::transport::WebSocket;
 use crate::wire::Message;
@@ -28,7 +29,7 @@ pub struct Deliver {
     /// Match it in the receiving shard's own tree.
     pub fan_out: bool,
     /// Store it (or clear the topic) in the retained partition that the receiving shard owns.
-    pub store: bool,
+    pub store: Option<Keep>,
     /// The position of this very message in the sender's lane to the topic's retained partition; 0 when it is not retained.
     pub retained_position: u64,
     /// The log record that this message belongs to.
@@ -37,6 +38,15 @@ pub struct Deliver {
     pub groups: Box<[SharedPick]>,
     /// It has been sent on once because nobody could take it: whoever is at the receiver takes it or drops it.
     pub sent_on: bool,
+}
+
+/// How a [`Deliver`] is to be retained.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keep {
+    /// Who published it.
+    pub publisher: Option<PublisherMark>,
+    /// Up to where it may fill the partition.
+    pub room: Room,
 }
 
 /// One shared group in a [`Deliver`].
@@ -68,6 +78,20 @@ pub enum Control {
     RetainedQuery(Box<RetainedQuery>),
     /// One page of matches.
     RetainedMatches(Box<RetainedMatches>),
+    /// The sender's retained partition is full, or no longer. Answered by [`Control::RetainedFullKnown`]; not sent again before that.
+    RetainedFull(bool),
+    /// Publishers at the sender know.
+    RetainedFullKnown,
+    /// A publisher asks the receiver's partition, which is full, whether it would keep a message all the same. Answered by
+    /// [`Control::RetainedRoom`].
+    RetainedAsk(Box<RetainedAsk>),
+    /// The partition's answer.
+    RetainedRoom {
+        /// The asker's number.
+        ask: u64,
+        /// Whether it would.
+        room: bool,
+    },
 }
 
 /// A connection between its accept and its CONNACK, moving to the session's home shard.
@@ -106,6 +130,19 @@ pub struct RetainedQuery {
     pub after: Option<Box<str>>,
     /// Answer once this many messages of each shard's data lane are consumed. Empty when there is nothing to wait for.
     pub positions: Box<[u64]>,
+    /// Leave out what this one published (No Local).
+    pub except: Option<PublisherMark>,
+}
+
+/// Whether there is room for a retained message.
+#[derive(Debug)]
+pub struct RetainedAsk {
+    /// The asker's number for it, returned in the answer.
+    pub ask: u64,
+    /// The topic.
+    pub topic: Box<str>,
+    /// What the message would count ([`crate::topics::retained::retained_bytes`]).
+    pub bytes: usize,
 }
 
 /// Retained messages of one partition that match a query.

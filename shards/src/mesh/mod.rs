@@ -16,5 +16,6 @@ pub use claim::{Claim, ClaimBatch, ClaimReplies, ClaimReply, Epoch, Outcome, Rel
 pub use coordinator_port::CoordinatorPort;
 pub use lane::{Coordination, Port, mesh, mesh_with_slots};
 pub use message::{
-    Control, Deliver, Handoff, ListenerId, RetainedMatches, RetainedQuery, SharedPick, Socket,
+    Control, Deliver, Handoff, Keep, ListenerId, RetainedAsk, RetainedMatches, RetainedQuery, SharedPick,
+    Socket,
 };

@@ -115,8 +115,12 @@ impl fmt::Display for Line<'_> {
         let hits = 100.0 * gauges.cache_hits as f64 / lookups.max(1) as f64;
         write!(
             f,
-            " match_cache_hits={hits:.1}% offline_sessions={} across_shards={} dropped={}",
+            " match_cache_hits={hits:.1}% offline_sessions={} retained={} retained_bytes={} retained_refused={} \
+             across_shards={} dropped={}",
             gauges.offline_sessions,
+            gauges.retained,
+            gauges.retained_bytes,
+            counters.retained_refused,
             counters.remote_in,
             self.reading.dropped_total(),
         )?;
@@ -142,6 +146,9 @@ mod tests {
         reading.counters.messages_out = 5;
         reading.dropped[0] = 3;
         reading.gauges.connections = 7;
+        reading.gauges.retained = 11;
+        reading.gauges.retained_bytes = 1_300;
+        reading.counters.retained_refused = 2;
         reading.gauges.cache_hits = 3;
         reading.gauges.cache_misses = 1;
         let line = Line {
@@ -159,6 +166,7 @@ mod tests {
             "messages_in=50 messages_in_per_s=25.0 ",
             "messages_out=5 messages_out_per_s=2.5 ",
             "match_cache_hits=75.0% ",
+            "retained=11 retained_bytes=1300 retained_refused=2 ",
             &format!("dropped=3 dropped_{reason}=3"),
         ] {
             assert!(line.contains(part), "{part} in {line}");

@@ -66,6 +66,11 @@ impl Inbound {
         }
     }
 
+    /// Whether `packet_id` is a QoS 2 id between PUBLISH and PUBREL.
+    pub fn is_received(&self, packet_id: PacketId) -> bool {
+        self.find(packet_id).is_ok()
+    }
+
     fn find(&self, packet_id: PacketId) -> Result<usize, usize> {
         self.received.binary_search_by_key(&packet_id, |received| received.packet_id)
     }

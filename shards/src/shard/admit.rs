@@ -74,7 +74,7 @@ impl Shard {
         if !self.may_publish(author.as_author(), message.topic()) {
             return self.publish_denied(author.clone(), message.topic());
         }
-        self.wills.push(message, of);
+        self.will_is_due(message, of);
     }
 
     /// The author of the will that comes with a CONNECT, where somebody will ask for it.

@@ -116,6 +116,8 @@ pub(super) struct Extra {
     pub(super) assigned_client_id: Option<Box<str>>,
     /// The user name, where the broker has rules that ask for it.
     pub(super) user_name: Option<Box<str>>,
+    /// Whether a full retained partition keeps the PUBLISH that is next in `unread`, once it has answered.
+    pub(super) retained_room: Option<bool>,
     /// The CONNACK that waits.
     pub(super) connack: Vec<u8>,
     /// How the client has authenticated.

@@ -18,6 +18,8 @@ pub(super) enum Deadline {
     Stall(ConnectionKey),
     /// A will is due, or a session's end.
     Session(SessionKey),
+    /// A retained message has expired.
+    RetainedSweep,
 }
 
 impl Shard {
@@ -29,6 +31,7 @@ impl Shard {
                 Some(Deadline::Connection(key)) => self.connection_deadline(now, key),
                 Some(Deadline::Stall(key)) => self.stall_deadline(now, key),
                 Some(Deadline::Session(key)) => self.session_deadline(now, key),
+                Some(Deadline::RetainedSweep) => self.start_sweep(now),
             }
         }
     }

@@ -181,7 +181,7 @@ impl Shard {
         if self.extensions.concern_publishers() {
             return self.admit_will(now, &will, key);
         }
-        self.wills.push(will.publish(now), key);
+        self.will_is_due(will.publish(now), key);
     }
 
     /// The session is gone: its will is due at the latest now, what waits for it is dropped and counted, its id released.

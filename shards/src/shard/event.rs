@@ -62,6 +62,11 @@ pub enum Event {
         /// Which.
         what: &'static str,
     },
+    /// The retained store is full. Reported once a minute while messages are refused.
+    RetainedRefused {
+        /// Messages of this shard's publishers or partition that were not retained since the start.
+        since_start: u64,
+    },
 }
 
 impl fmt::Display for Event {
@@ -77,6 +82,12 @@ impl fmt::Display for Event {
             Event::Denied { author, what, topic } => {
                 let author = author.as_author();
                 write!(f, "{} client id {:?} may not {what} {topic:?}", author.peer, author.client_id)
+            }
+            Event::RetainedRefused { since_start } => {
+                write!(
+                    f,
+                    "the retained store is full: {since_start} messages were not retained by this shard"
+                )
             }
             Event::TimedOut { peer, what } => write!(f, "{peer} closed: {what}"),
         }

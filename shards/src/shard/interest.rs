@@ -1,7 +1,7 @@
 //! A SUBACK is a promise: it waits until every shard has applied the interest that its filters depend on.
 
+use super::replay::ReplayKey;
 use super::reply::Reply;
-use super::retained::ReplayKey;
 use super::session::SessionKey;
 use super::{ConnectionKey, Shard};
 use crate::base::limits::{INTEREST_BATCH_MAX, INTEREST_CREDITS};

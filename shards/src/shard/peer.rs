@@ -40,8 +40,8 @@ impl Shard {
         if deliver.retained_position > 0 {
             self.retained.saw_live(from, deliver.message.topic(), deliver.retained_position);
         }
-        if deliver.store {
-            self.store_retained(deliver.message.clone());
+        if let Some(keep) = deliver.store {
+            self.store_retained(now, deliver.message.clone(), keep);
         }
         if deliver.fan_out {
             let mut incoming = Incoming::owned(&deliver.message);
@@ -84,6 +84,10 @@ impl Shard {
             }
             Control::RetainedQuery(query) => self.retained.asked(from, *query),
             Control::RetainedMatches(matches) => self.retained.answered(from, *matches),
+            Control::RetainedFull(full) => self.learn_fullness(from, full),
+            Control::RetainedFullKnown => self.retained.fullness.known(from),
+            Control::RetainedAsk(ask) => self.answer_ask(from, &ask),
+            Control::RetainedRoom { ask, room } => self.room_answered(now, from, (ask, room)),
         }
     }
 

@@ -5,14 +5,14 @@ use super::connection::{Connection, Parked};
 use super::input::Flow;
 use super::peers::LaneWaiter;
 use super::reply::Reply;
+use super::retained_room::RetainedRoom;
 use super::session::SessionKey;
 use super::share::Plan;
 use super::{ConnectionKey, Shard};
 use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
-use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
-use crate::mesh::Deliver;
+use crate::mesh::{Deliver, Keep};
 use crate::session::{Incoming, Publication};
 use crate::topics::TopicName;
 use crate::wire::{Message, Publish, QoS, ReasonCode, Version, Violation};
@@ -32,16 +32,19 @@ pub(super) enum Publisher {
 /// Wills that are due. At most one per session.
 #[derive(Default)]
 pub(super) struct WillQueue {
-    /// With the session that it speaks for, which may have ended.
-    due: VecDeque<(Message, SessionKey)>,
+    due: VecDeque<DueWill>,
     /// Stands among the waiters of a lane.
     pub(super) waiting: bool,
 }
 
-impl WillQueue {
-    pub(super) fn push(&mut self, will: Message, of: SessionKey) {
-        self.due.push_back((will, of));
-    }
+/// A will that is due.
+#[derive(Clone)]
+struct DueWill {
+    message: Message,
+    /// The session that it speaks for, which may have ended.
+    of: SessionKey,
+    /// How it is to be retained.
+    keep: Option<Keep>,
 }
 
 impl Shard {
@@ -100,9 +103,19 @@ impl Shard {
             publish.packet_id.ok_or(Violation::PayloadNotText)?;
             return self.refuse_publish(now, key, &publish, ReasonCode::PayloadFormatInvalid);
         }
-        let plan = self.plan(name, Publisher::Session(session_key));
-        if self.park_without_slots(key, topic, &plan, publish.retain) {
+        let told = version.is_v5() && publish.qos > QoS::AtMostOnce;
+        let keep = publish.retain.then(|| self.keep_for(session_key, told));
+        let plan = self.plan(name, Publisher::Session(session_key), keep);
+        match self.retained_room(key, &publish, topic, &plan) {
+            RetainedRoom::Yes => {}
+            RetainedRoom::No => return self.refuse_retained(now, key, &publish),
+            RetainedRoom::Unknown => return Ok(Flow::Park),
+        }
+        if self.park_without_slots(key, topic, &plan) {
             return Ok(Flow::Park);
+        }
+        if keep.is_some() {
+            self.room_used(key);
         }
         let session = self.sessions.get_mut(session_key).expect("a connected client has its session");
         let quota = version.is_v5().then_some(self.limits.receive_maximum);
@@ -142,9 +155,8 @@ impl Shard {
     }
 
     /// Reserves what one PUBLISH needs. Without it the connection is put on a list of waiters, first come, first served.
-    fn park_without_slots(&mut self, key: ConnectionKey, topic: &str, plan: &Plan, retain: bool) -> bool {
-        let targets = self.targets(topic, plan, retain);
-        if let Some(lane) = self.peers.blocked(targets, self.fan_out.resumed) {
+    fn park_without_slots(&mut self, key: ConnectionKey, topic: &str, plan: &Plan) -> bool {
+        if let Some(lane) = self.peers.blocked(plan.targets(self.id), self.fan_out.resumed) {
             self.counters.parked_for_lane += 1;
             self.park(key);
             self.peers[lane].waiters.push_back(LaneWaiter::Connection(key));
@@ -168,18 +180,8 @@ impl Shard {
         Flow::Park
     }
 
-    fn park(&mut self, key: ConnectionKey) {
+    pub(super) fn park(&mut self, key: ConnectionKey) {
         self.connections.get_mut(key).expect("the caller has looked").parked = Parked::Waiting;
-    }
-
-    /// The other shards that a message goes to: those with interest, and the retained partition of its topic.
-    fn targets(&self, topic: &str, plan: &Plan, retain: bool) -> ShardSet {
-        let mut targets = plan.remote(self.id);
-        if retain {
-            targets.insert(self.retained.partition(topic));
-            targets.remove(self.id);
-        }
-        targets
     }
 
     /// Sends a message everywhere it goes. Slots are reserved. Returns the log record that its acknowledgement waits for.
@@ -192,29 +194,20 @@ impl Shard {
         let durable = durable_here || durable_share || !routes.remote_durable().is_empty();
         let logged = incoming.retain() || durable && incoming.qos() > QoS::AtMostOnce;
         let lsn = if logged { self.gate.append() } else { Lsn::NONE };
-        let partition = incoming.retain().then(|| self.retained.partition(incoming.topic()));
-        self.send_to_peers(incoming, plan, partition, lsn);
-        if partition == Some(self.id) {
+        debug_assert_eq!(incoming.retain(), plan.keep.is_some(), "a plan says how a message is retained");
+        self.send_to_peers(incoming, plan, lsn);
+        if let Some((_, keep)) = plan.keep.filter(|(shard, _)| *shard == self.id) {
             let message = incoming.message().clone();
-            self.store_retained(message);
+            self.store_retained(now, message, keep);
         }
         lsn
     }
 
-    fn send_to_peers(
-        &mut self,
-        incoming: &mut Incoming<'_>,
-        plan: &Plan,
-        partition: Option<ShardId>,
-        lsn: Lsn,
-    ) {
-        let partition = partition.filter(|shard| *shard != self.id);
-        let retained_position = partition.map_or(0, |shard| self.peers[shard].sent + 1);
+    fn send_to_peers(&mut self, incoming: &mut Incoming<'_>, plan: &Plan, lsn: Lsn) {
+        let kept = plan.keep.filter(|(shard, _)| *shard != self.id);
+        let retained_position = kept.map_or(0, |(shard, _)| self.peers[shard].sent + 1);
         let remote = plan.routes.remote();
-        let mut targets = plan.remote(self.id);
-        if let Some(shard) = partition {
-            targets.insert(shard);
-        }
+        let targets = plan.targets(self.id);
         if targets.is_empty() {
             return;
         }
@@ -223,21 +216,26 @@ impl Shard {
             let fan_out = remote.contains(shard);
             let groups = plan.picks_of(shard);
             self.counters.remote_out += u64::from(fan_out || !groups.is_empty());
-            let store = partition == Some(shard);
+            let store = kept.filter(|(keeper, _)| *keeper == shard).map(|(_, keep)| keep);
             let message = message.clone();
             let deliver = Deliver { message, fan_out, store, retained_position, lsn, groups, sent_on: false };
             self.peers.send(shard, deliver);
         }
     }
 
+    /// The will of the session `of`, which is still there, is to be published.
+    pub(super) fn will_is_due(&mut self, message: Message, of: SessionKey) {
+        let keep = message.retain().then(|| self.keep_for(of, false));
+        self.wills.due.push_back(DueWill { message, of, keep });
+    }
+
     /// Publishes the wills that are due, as far as the slots last.
     pub(super) fn publish_wills(&mut self, now: Time) {
         while !self.wills.waiting && !self.work.is_exhausted() {
-            let Some((will, of)) = self.wills.due.front().cloned() else { return };
+            let Some(DueWill { message: will, of, keep }) = self.wills.due.front().cloned() else { return };
             let topic = TopicName::new(will.topic()).expect("checked when its CONNECT came");
-            let plan = self.plan(topic, Publisher::Session(of));
-            let targets = self.targets(will.topic(), &plan, will.retain());
-            if let Some(lane) = self.peers.blocked(targets, self.fan_out.resumed) {
+            let plan = self.plan(topic, Publisher::Session(of), keep);
+            if let Some(lane) = self.peers.blocked(plan.targets(self.id), self.fan_out.resumed) {
                 self.wills.waiting = true;
                 self.peers[lane].waiters.push_back(LaneWaiter::Wills);
                 return;

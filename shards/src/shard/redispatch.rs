@@ -136,7 +136,7 @@ impl Shard {
         let deliver = Deliver {
             message: taken.message,
             fan_out: false,
-            store: false,
+            store: None,
             retained_position: 0,
             lsn: Lsn::NONE,
             groups: Box::new([SharedPick { key: pick.key, spread: pick.spread }]),

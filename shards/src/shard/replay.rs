@@ -2,15 +2,55 @@
 
 use super::Shard;
 use super::deliver::CopyHead;
-use super::retained::ReplayKey;
 use super::session::SessionKey;
 use crate::base::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::base::shard_set::ShardId;
+use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::mesh::{Control, RetainedQuery};
 use crate::session::Incoming;
-use crate::wire::Message;
+use crate::topics::retained::PublisherMark;
+use crate::wire::{Message, SubscriptionOptions};
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
+
+/// Names a replay within its shard.
+pub(super) type ReplayKey = Key<Replay>;
+
+/// The retained messages that one new subscription is due.
+pub struct Replay {
+    pub(super) session: SessionKey,
+    pub(super) filter: Box<str>,
+    pub(super) options: SubscriptionOptions,
+    pub(super) identifier: Option<NonZeroU32>,
+    /// The partition being read.
+    pub(super) partition: usize,
+    /// The one behind the last: all are read, but only one can have the topic of a filter without wildcards.
+    pub(super) partitions_end: usize,
+    pub(super) after: Option<Box<str>>,
+    pub(super) page: VecDeque<Message>,
+    /// A page is on its way.
+    pub(super) asked: bool,
+    /// Stands in the line for a credit of its partition.
+    pub(super) creditless: bool,
+    pub(super) started: bool,
+    /// What was on its way when the interest was applied has arrived: from here on live messages come without a gap.
+    pub(super) open: bool,
+    /// Stands in the list of replays to advance.
+    pub(super) ready: bool,
+    /// Hashes of topics of which the session got a live retained message since.
+    pub(super) live: BTreeSet<u64>,
+    /// This shard's own lane positions when the replay opened.
+    pub(super) own_positions: Box<[u64]>,
+}
+
+impl Replay {
+    pub(super) fn take_page(&mut self, messages: Vec<Message>, resume: Option<Box<str>>) {
+        self.page = messages.into();
+        self.partition += usize::from(resume.is_none());
+        self.after = resume;
+    }
+}
 
 impl Shard {
     /// Sends what the client can take of the page, or gets the next page.
@@ -100,11 +140,14 @@ impl Shard {
         retained.credits[partition] -= 1;
         replay.asked = true;
         let replay = retained.replays.get(key).expect("looked at above");
+        let client_id = self.sessions.get(replay.session).map(|session| &*session.client_id);
+        let local = client_id.filter(|_| replay.options.no_local);
         let query = RetainedQuery {
             query: key.to_bits(),
             filter: replay.filter.clone(),
             after: replay.after.clone(),
             positions: retained.positions_for(replay),
+            except: local.map(|client_id| PublisherMark::new(client_id, &retained.key)),
         };
         let partition = ShardId::new(partition);
         if partition == self.id {

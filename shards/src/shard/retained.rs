@@ -5,54 +5,28 @@
 //! consumed, and a copy is left out when a live message of its topic went first (DESIGN.md section 5).
 
 use super::Shard;
+use super::replay::{Replay, ReplayKey};
+use super::retained_expiry::Sweep;
+use super::retained_room::Fullness;
 use super::session::SessionKey;
 use crate::base::hash::HashKey;
 use crate::base::limits::{
     REPLAY_LIVE_TOPICS_MAX, RETAINED_BATCH_MAX, RETAINED_QUERY_CREDITS, RETAINED_STEPS_MAX,
+    RETAINED_STEPS_PER_TURN,
 };
 use crate::base::planted::Bug;
 use crate::base::shard_set::ShardId;
-use crate::base::slab::{Key, Slab};
+use crate::base::slab::Slab;
 use crate::base::time::Time;
-use crate::mesh::{Control, RetainedMatches, RetainedQuery};
+use crate::mesh::{Control, Keep, RetainedMatches, RetainedQuery};
 use crate::topics::TopicFilter;
-use crate::topics::retained::{RetainedStore, partition};
+use crate::topics::retained::{RetainedLookup, RetainedStore, partition};
 use crate::wire::{Message, SubscriptionOptions};
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 
-/// Names a replay within its shard.
-pub(super) type ReplayKey = Key<Replay>;
-
 /// Replays advanced, and queries answered, per turn.
 const REPLAYS_PER_TURN: usize = 32;
-
-/// The retained messages that one new subscription is due.
-pub struct Replay {
-    pub(super) session: SessionKey,
-    pub(super) filter: Box<str>,
-    pub(super) options: SubscriptionOptions,
-    pub(super) identifier: Option<NonZeroU32>,
-    /// The partition being read.
-    pub(super) partition: usize,
-    /// The one behind the last: all are read, but only one can have the topic of a filter without wildcards.
-    pub(super) partitions_end: usize,
-    pub(super) after: Option<Box<str>>,
-    pub(super) page: VecDeque<Message>,
-    /// A page is on its way.
-    pub(super) asked: bool,
-    /// Stands in the line for a credit of its partition.
-    creditless: bool,
-    pub(super) started: bool,
-    /// What was on its way when the interest was applied has arrived: from here on live messages come without a gap.
-    pub(super) open: bool,
-    /// Stands in the list of replays to advance.
-    pub(super) ready: bool,
-    /// Hashes of topics of which the session got a live retained message since.
-    pub(super) live: BTreeSet<u64>,
-    /// This shard's own lane positions when the replay opened.
-    pub(super) own_positions: Box<[u64]>,
-}
 
 /// The state behind both sides.
 pub(super) struct Retained {
@@ -73,6 +47,8 @@ pub(super) struct Retained {
     pub(super) credits: Box<[usize]>,
     /// Replays that wait for a credit, by partition.
     creditless: Box<[VecDeque<ReplayKey>]>,
+    pub(super) fullness: Fullness,
+    pub(super) sweep: Sweep,
 }
 
 impl Retained {
@@ -90,6 +66,8 @@ impl Retained {
             stirred: false,
             credits: vec![RETAINED_QUERY_CREDITS; shards].into(),
             creditless: (0..shards).map(|_| VecDeque::new()).collect(),
+            fullness: Fullness::new(shards),
+            sweep: Sweep::default(),
         }
     }
 
@@ -174,6 +152,24 @@ impl Retained {
         }
     }
 
+    /// One page of this partition; adds what it took to `steps`.
+    fn read_page(&self, now: Time, query: &RetainedQuery, steps: &mut usize) -> RetainedMatches {
+        let filter =
+            TopicFilter::new(&query.filter).expect("checked by the shard that accepted the SUBSCRIBE");
+        let lookup = RetainedLookup {
+            filter,
+            after: query.after.as_deref(),
+            except: query.except,
+            now,
+            messages_max: RETAINED_BATCH_MAX,
+            steps_max: RETAINED_STEPS_MAX,
+        };
+        let mut messages = Vec::new();
+        let page = self.store.matching(&lookup, &mut messages);
+        *steps += page.steps;
+        RetainedMatches { query: query.query, messages, resume: page.resume }
+    }
+
     pub(super) fn asked(&mut self, from: ShardId, query: RetainedQuery) {
         self.queries.push_back((from, query));
         self.stirred = true;
@@ -228,7 +224,7 @@ impl Retained {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        !self.ready.is_empty() || self.stirred
+        !self.ready.is_empty() || self.stirred || self.sweep.running
     }
 
     /// What the partition must have consumed of each shard's lane before it answers `replay`.
@@ -246,33 +242,14 @@ impl Retained {
     }
 }
 
-impl Replay {
-    fn take_page(&mut self, messages: Vec<Message>, resume: Option<Box<str>>) {
-        self.page = messages.into();
-        self.partition += usize::from(resume.is_none());
-        self.after = resume;
-    }
-}
-
-/// One page of `store`: unexpired matches of `filter` behind `after`, and where to go on.
-fn read_page(
-    store: &RetainedStore,
-    now: Time,
-    filter: &str,
-    after: Option<&str>,
-) -> (Vec<Message>, Option<Box<str>>) {
-    let filter = TopicFilter::new(filter).expect("checked by the shard that accepted the SUBSCRIBE");
-    let mut messages = Vec::new();
-    let page = store.matching(filter, after, RETAINED_BATCH_MAX, RETAINED_STEPS_MAX, &mut messages);
-    messages.retain(|message| message.expires_at().is_none_or(|at| at > now));
-    (messages, page.resume)
-}
-
 impl Shard {
     /// Keeps a retained message in this shard's partition, or clears its topic.
-    pub(super) fn store_retained(&mut self, message: Message) {
-        if self.retained.store.set(message).is_err() {
-            self.counters.retained_refused += 1;
+    pub(super) fn store_retained(&mut self, now: Time, message: Message, keep: Keep) {
+        let expires = message.expires_at().is_some();
+        if self.retained.store.set(message, keep.publisher, keep.room).is_err() {
+            self.retained_refused(now);
+        } else if expires {
+            self.arm_sweep(now);
         }
     }
 
@@ -290,22 +267,21 @@ impl Shard {
     }
 
     fn answer_queries(&mut self, now: Time) {
-        let mut answered = 0;
+        let (mut answered, mut steps) = (0, 0);
         for _ in 0..self.retained.queries.len() {
             let Some((from, query)) = self.retained.queries.pop_front() else { return };
             let behind =
                 |(source, position): (usize, &u64)| self.peers[ShardId::new(source)].consumed < *position;
             let early = query.positions.iter().enumerate().any(behind);
-            if answered == REPLAYS_PER_TURN || early && !self.planted.is(Bug::RetainedQueryTooEarly) {
+            let enough = answered == REPLAYS_PER_TURN || steps >= RETAINED_STEPS_PER_TURN;
+            if enough || early && !self.planted.is(Bug::RetainedQueryTooEarly) {
                 self.retained.stirred |= !early;
                 self.counters.retained_waits += u64::from(early);
                 self.retained.queries.push_back((from, query));
                 continue;
             }
             answered += 1;
-            let (messages, resume) =
-                read_page(&self.retained.store, now, &query.filter, query.after.as_deref());
-            let matches = RetainedMatches { query: query.query, messages, resume };
+            let matches = self.retained.read_page(now, &query, &mut steps);
             if from == self.id {
                 self.retained.answered(from, matches);
             } else {

@@ -1,7 +1,7 @@
 //! One client's session as its home shard keeps it.
 
 use super::connection::ConnectionKey;
-use super::retained::ReplayKey;
+use super::replay::ReplayKey;
 use crate::base::hash::HashKey;
 use crate::base::parted::Parted;
 use crate::base::slab::Key;

@@ -8,7 +8,7 @@ use super::session::SessionKey;
 use crate::base::limits::SHARE_MEMBERS_ASKED_MAX;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
-use crate::mesh::SharedPick;
+use crate::mesh::{Keep, SharedPick};
 use crate::session::{DropReason, Incoming, Offered};
 use crate::topics::{GroupId, Pick, Routes, ShareStrategy, Standing, TopicName};
 use crate::wire::QoS;
@@ -21,11 +21,22 @@ pub(super) struct Plan {
     pub(super) routes: Arc<Routes<SessionKey>>,
     /// One for each shared group that matches.
     picks: SmallVec<[Pick; 2]>,
+    /// When it is to be retained: the shard that keeps its topic, and how.
+    pub(super) keep: Option<(ShardId, Keep)>,
 }
 
 impl Plan {
+    /// The other shards that it goes to: those that deliver it, and the one that retains it.
+    pub(super) fn targets(&self, own: ShardId) -> ShardSet {
+        let mut targets = self.remote(own);
+        if let Some((shard, _)) = self.keep.filter(|(shard, _)| *shard != own) {
+            targets.insert(shard);
+        }
+        targets
+    }
+
     /// The other shards that deliver it.
-    pub(super) fn remote(&self, own: ShardId) -> ShardSet {
+    fn remote(&self, own: ShardId) -> ShardSet {
         let mut remote = self.routes.remote();
         for pick in self.picks.iter().filter(|pick| pick.shard != own) {
             remote.insert(pick.shard);
@@ -42,14 +53,15 @@ impl Plan {
 
 impl Shard {
     /// Where a message of `topic` goes. Changes nothing, so that a publisher without slots may ask again.
-    pub(super) fn plan(&mut self, topic: TopicName<'_>, publisher: Publisher) -> Plan {
+    pub(super) fn plan(&mut self, topic: TopicName<'_>, publisher: Publisher, keep: Option<Keep>) -> Plan {
         let routes = self.topics.routes(topic);
         let mut picks = SmallVec::new();
         for group in routes.groups() {
             let spread = self.spread(*group, topic.as_str(), publisher);
             picks.extend(self.topics.pick(*group, spread, true));
         }
-        Plan { routes, picks }
+        let keep = keep.map(|keep| (self.retained.partition(topic.as_str()), keep));
+        Plan { routes, picks, keep }
     }
 
     /// What the group's strategy chooses by.

@@ -75,6 +75,8 @@ numbers! {
         parked_for_lane,
         /// Times that a connection was parked for a fan-out cursor.
         parked_for_cursor,
+        /// Times that a connection was parked for the answer of a retained partition that is full.
+        parked_for_retained,
         /// Times that a connection had used up its share of a turn.
         yielded,
         /// Fan-outs cut into slices.
@@ -89,8 +91,10 @@ numbers! {
         subscribe_denied,
         /// Events that did not fit the queue.
         events_lost,
-        /// Retained messages refused at the limit.
+        /// Messages that were not retained because the store is full: refused, or only delivered when nobody could be told.
         retained_refused,
+        /// Retained messages removed because their expiry passed.
+        retained_expired,
         /// Retained copies left out because a newer message of their topic went first.
         retained_suppressed,
         /// Replays and retained queries that waited for lanes to catch up.
@@ -109,6 +113,8 @@ numbers! {
         offline_sessions,
         /// Retained messages in this shard's partition.
         retained,
+        /// Their memory in bytes.
+        retained_bytes,
         /// Match cache hits since the start.
         cache_hits,
         /// Match cache misses since the start.
@@ -153,6 +159,7 @@ impl Shard {
                 sessions: self.sessions.len() as u64,
                 offline_sessions: self.offline_sessions,
                 retained: self.retained.store.len() as u64,
+                retained_bytes: self.retained.store.bytes() as u64,
                 cache_hits: cache.hits,
                 cache_misses: cache.misses,
             },

@@ -2,8 +2,8 @@
 
 use super::interest::Afterwards;
 use super::refuse::{in_words, put_what_fits};
+use super::replay::ReplayKey;
 use super::reply::Reply;
-use super::retained::ReplayKey;
 use super::session::SessionKey;
 use super::{ConnectionKey, Shard};
 use crate::base::lsn::Lsn;

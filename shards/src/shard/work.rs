@@ -65,6 +65,8 @@ impl Shard {
         self.relieve_offline_members(now);
         self.advance_redispatch(now);
         self.remove_left_filters();
+        self.sweep_retained(now);
+        self.tell_fullness();
         self.advance_replays(now);
         self.announce_interest();
     }

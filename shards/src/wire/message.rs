@@ -140,11 +140,17 @@ impl Message {
         self.0.expires_at
     }
 
+    /// What [`Message::memory_bytes`] of the message of this PUBLISH would be.
+    pub fn memory_bytes_of(publish: &Publish<'_>, topic: &str) -> usize {
+        Self::OWN_BYTES + topic.len() + publish.properties.forwarded_bytes() + publish.payload.len()
+    }
+
+    const OWN_BYTES: usize = size_of::<Block>() + 2 * size_of::<usize>();
+
     /// Bytes of memory that it holds, however often it is shared; what the allocator rounds up is not counted.
     #[inline]
     pub fn memory_bytes(&self) -> usize {
-        const SHARE_COUNTS: usize = 2 * size_of::<usize>();
-        self.0.bytes.len() + size_of::<Block>() + SHARE_COUNTS
+        self.0.bytes.len() + Self::OWN_BYTES
     }
 
     /// Whether both are the same message in memory.

@@ -15,6 +15,8 @@ mod permission;
 mod publishing;
 mod queueing;
 mod retained;
+mod retained_copies;
+mod retained_room;
 mod sharing;
 mod spoken;
 mod stopping;

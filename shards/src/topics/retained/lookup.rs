@@ -1,27 +1,38 @@
 //! Lookups: a skip scan over the ordered topics, in slices that resume by topic.
 
-use super::order::by_level;
+use super::PublisherMark;
+use super::order::{ByTopic, by_level};
 use super::store::RetainedStore;
+use crate::base::time::Time;
 use crate::topics::TopicFilter;
 use crate::wire::Message;
 use std::cmp::Ordering;
 use std::ops::Bound;
 
-/// Where a slice of a lookup or of a sweep ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RetainedPage {
-    /// Whether nothing is left.
-    pub done: bool,
-    /// The last topic looked at, from which the next slice goes on, whatever was added or removed meanwhile; `None` when done.
-    pub resume: Option<Box<str>>,
+/// One slice of a lookup.
+#[derive(Clone, Copy, Debug)]
+pub struct RetainedLookup<'a> {
+    /// What topics are to match.
+    pub filter: TopicFilter<'a>,
+    /// The topic behind which to go on.
+    pub after: Option<&'a str>,
+    /// Leave out what this one published.
+    pub except: Option<PublisherMark>,
+    /// Leave out what has expired now (MQTT 5, 3.3.2.3.3).
+    pub now: Time,
+    /// Messages found at most.
+    pub messages_max: usize,
+    /// Topics looked at, each at most one descent of the map. At least one is.
+    pub steps_max: usize,
 }
 
-impl RetainedPage {
-    pub(super) const DONE: RetainedPage = RetainedPage { done: true, resume: None };
-
-    pub(super) fn after(topic: &str) -> RetainedPage {
-        RetainedPage { done: false, resume: Some(topic.into()) }
-    }
+/// Where a slice of a lookup ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RetainedPage {
+    /// The last topic looked at, from which the next slice goes on, whatever was added or removed meanwhile; `None` when nothing is left.
+    pub resume: Option<Box<str>>,
+    /// Topics looked at.
+    pub steps: usize,
 }
 
 /// Below every topic that comes after `prefix` and all below it, and above those.
@@ -30,20 +41,13 @@ const PAST_SUBTREE: char = '\u{1}';
 const PAST_RESERVED: &str = "%";
 
 impl RetainedStore {
-    /// Appends the messages that `filter` matches, in topic order, from behind the topic `after` on. Stops after `max` of them or after
-    /// `max_steps` topics looked at, each at most one descent of the map, and at least one.
-    pub fn matching(
-        &self,
-        filter: TopicFilter<'_>,
-        after: Option<&str>,
-        max: usize,
-        max_steps: usize,
-        out: &mut Vec<Message>,
-    ) -> RetainedPage {
+    /// Appends the messages that a slice of a lookup finds, in topic order.
+    pub fn matching(&self, lookup: &RetainedLookup<'_>, out: &mut Vec<Message>) -> RetainedPage {
+        let RetainedLookup { filter, after, .. } = *lookup;
         if !filter.is_wildcard() {
-            let found = self.get(filter.as_str()).filter(|_| after.is_none());
-            out.extend(found.cloned());
-            return RetainedPage::DONE;
+            let found = self.entry(filter.as_str()).filter(|entry| after.is_none() && lookup.wants(entry));
+            out.extend(found.map(|entry| entry.message.clone()));
+            return RetainedPage { resume: None, steps: 1 };
         }
         let mut target = String::new();
         let mut topics = match after {
@@ -53,25 +57,31 @@ impl RetainedStore {
                 self.from(Bound::Included(&target))
             }
         };
-        let mut found = 0;
-        let mut last = None;
-        for _ in 0..max_steps.max(1) {
-            let Some(message) = topics.next() else { return RetainedPage::DONE };
-            last = Some(message);
-            match next_candidate(filter, message.topic(), &mut target) {
-                Candidate::This => {
-                    out.push(message.clone());
+        let (mut found, mut steps) = (0, 0);
+        loop {
+            let Some(entry) = topics.next() else { return RetainedPage { resume: None, steps } };
+            steps += 1;
+            match next_candidate(filter, entry.message.topic(), &mut target) {
+                Candidate::This if lookup.wants(entry) => {
+                    out.push(entry.message.clone());
                     found += 1;
                 }
-                Candidate::Next => {}
+                Candidate::This | Candidate::Next => {}
                 Candidate::From => topics = self.from(Bound::Included(&target)),
-                Candidate::None => return RetainedPage::DONE,
+                Candidate::None => return RetainedPage { resume: None, steps },
             }
-            if found >= max {
-                break;
+            if found >= lookup.messages_max || steps >= lookup.steps_max {
+                return RetainedPage { resume: Some(entry.message.topic().into()), steps };
             }
         }
-        last.map_or(RetainedPage::DONE, |message| RetainedPage::after(message.topic()))
+    }
+}
+
+impl RetainedLookup<'_> {
+    /// Whether a message whose topic matches is wanted.
+    fn wants(&self, entry: &ByTopic) -> bool {
+        let local = self.except.is_some() && entry.publisher == self.except;
+        !local && entry.message.expires_at().is_none_or(|at| at > self.now)
     }
 }
 

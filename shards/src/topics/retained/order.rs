@@ -1,5 +1,6 @@
 //! The order of the retained messages: by level, keyed by their own topic text.
 
+use super::PublisherMark;
 use crate::wire::Message;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -15,7 +16,10 @@ pub(super) fn by_level(a: &[u8], b: &[u8]) -> Ordering {
 }
 
 /// A message as an entry of the ordered map.
-pub(super) struct ByTopic(pub(super) Message);
+pub(super) struct ByTopic {
+    pub(super) message: Message,
+    pub(super) publisher: Option<PublisherMark>,
+}
 
 /// What entries and bare texts have in common, to seek by a text.
 pub(super) trait TopicText {
@@ -24,7 +28,7 @@ pub(super) trait TopicText {
 
 impl TopicText for ByTopic {
     fn text(&self) -> &[u8] {
-        self.0.topic_bytes()
+        self.message.topic_bytes()
     }
 }
 

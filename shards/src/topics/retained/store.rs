@@ -1,17 +1,21 @@
-//! The store: messages by topic.
+//! The store: messages by topic, within bounds, and gone when they expire.
 
-use super::lookup::RetainedPage;
-use super::order::{ByTopic, TopicText};
+use super::PublisherMark;
+use super::bounds::{RetainedBounds, Room};
+use super::order::{ByTopic, TopicText, by_level};
 use crate::base::time::Time;
 use crate::wire::Message;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
 /// Retained messages by topic, in the order of their levels. One ordered map holds nothing but the messages themselves: it never rehashes, and
-/// a wildcard filter skips what it cannot match. Lives in the shard that [`partition`] names, written by it alone.
+/// a wildcard filter skips what it cannot match. Lives in the shard that [`partition`](super::partition) names, written by it alone.
 pub struct RetainedStore {
     messages: BTreeSet<ByTopic>,
-    messages_max: usize,
+    /// Those that expire, the next one first.
+    expiring: BTreeSet<ByExpiry>,
+    bounds: RetainedBounds,
     bytes: usize,
 }
 
@@ -28,54 +32,123 @@ pub enum RetainedSet {
     Nothing,
 }
 
-/// The store keeps its maximum of messages, and this topic has none yet.
+/// The store is full, and has no message of this topic that is at least as large.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RetainedFull {
-    /// The maximum.
-    pub messages_max: usize,
-}
+pub struct RetainedFull;
 
 impl std::fmt::Display for RetainedFull {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "this shard keeps its maximum of {} retained messages", self.messages_max)
+        f.write_str("this shard keeps as many retained messages as it may")
     }
 }
 
 impl std::error::Error for RetainedFull {}
 
+/// A message that expires, by when and then by topic.
+#[derive(PartialEq, Eq)]
+struct ByExpiry(Message);
+
+impl PartialOrd for ByExpiry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByExpiry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_topic = || by_level(self.0.topic_bytes(), other.0.topic_bytes());
+        self.0.expires_at().cmp(&other.0.expires_at()).then_with(by_topic)
+    }
+}
+
+/// What a message counts in [`RetainedStore::bytes`]: itself and its share of the map, whose nodes are two thirds full.
+pub fn retained_bytes(message: &Message) -> usize {
+    counted(message.memory_bytes())
+}
+
+/// [`retained_bytes`] of a message that takes `memory_bytes`.
+pub fn counted(memory_bytes: usize) -> usize {
+    memory_bytes + size_of::<ByTopic>() * 3 / 2
+}
+
 impl RetainedStore {
-    /// An empty store of at most `messages_max` messages.
-    pub fn new(messages_max: usize) -> RetainedStore {
-        RetainedStore { messages: BTreeSet::new(), messages_max, bytes: 0 }
+    /// An empty store of at most `bounds`.
+    pub fn new(bounds: RetainedBounds) -> RetainedStore {
+        RetainedStore { messages: BTreeSet::new(), expiring: BTreeSet::new(), bounds, bytes: 0 }
     }
 
     /// Keeps `message` as the retained one of its topic, or removes that when the payload is empty (MQTT 5, 3.3.1.3).
-    pub fn set(&mut self, message: Message) -> Result<RetainedSet, RetainedFull> {
+    ///
+    /// # Errors
+    /// [`RetainedFull`] as [`RetainedStore::has_room`] says; the topic keeps what it had.
+    pub fn set(
+        &mut self,
+        message: Message,
+        publisher: Option<PublisherMark>,
+        room: Room,
+    ) -> Result<RetainedSet, RetainedFull> {
         if message.payload().is_empty() {
             let removed = self.remove(message.topic());
             return Ok(removed.map_or(RetainedSet::Nothing, RetainedSet::Removed));
         }
-        if self.messages.len() >= self.messages_max && self.get(message.topic()).is_none() {
-            return Err(RetainedFull { messages_max: self.messages_max });
+        let bytes = retained_bytes(&message);
+        if !self.has_room(message.topic(), bytes, room) {
+            return Err(RetainedFull);
         }
-        self.bytes += message.memory_bytes();
-        let Some(ByTopic(replaced)) = self.messages.replace(ByTopic(message)) else {
-            return Ok(RetainedSet::Added);
+        self.bytes += bytes;
+        let expiring = message.expires_at().map(|_| ByExpiry(message.clone()));
+        let replaced = self.messages.replace(ByTopic { message, publisher });
+        let set = match replaced {
+            None => RetainedSet::Added,
+            Some(entry) => {
+                self.forget(&entry.message);
+                RetainedSet::Replaced(entry.message)
+            }
         };
-        self.bytes -= replaced.memory_bytes();
-        Ok(RetainedSet::Replaced(replaced))
+        self.expiring.extend(expiring);
+        Ok(set)
+    }
+
+    /// Whether a message of `topic` that counts `bytes` ([`retained_bytes`]) would be kept: always in the place of one that is not smaller,
+    /// else within the bounds.
+    pub fn has_room(&self, topic: &str, bytes: usize, room: Room) -> bool {
+        let (messages_max, bytes_max) = self.bounds.of(room);
+        // The look-up is only made where it can decide.
+        if self.messages.len() < messages_max && self.bytes.saturating_add(bytes) <= bytes_max {
+            return true;
+        }
+        let Some(old) = self.get(topic).map(retained_bytes) else { return false };
+        bytes <= old || (self.bytes - old).saturating_add(bytes) <= bytes_max
+    }
+
+    /// Whether publishers are to be told that new topics find no room.
+    pub fn is_full(&self) -> bool {
+        let (messages_max, bytes_max) = self.bounds.of(Room::Open);
+        self.messages.len() >= messages_max || self.bytes >= bytes_max
     }
 
     /// Forgets the retained message of `topic`.
     pub fn remove(&mut self, topic: &str) -> Option<Message> {
-        let ByTopic(removed) = self.messages.take(&topic as &dyn TopicText)?;
-        self.bytes -= removed.memory_bytes();
-        Some(removed)
+        let ByTopic { message, .. } = self.messages.take(&topic as &dyn TopicText)?;
+        self.forget(&message);
+        Some(message)
+    }
+
+    /// `message` is no longer among the messages.
+    fn forget(&mut self, message: &Message) {
+        self.bytes -= retained_bytes(message);
+        if message.expires_at().is_some() {
+            self.expiring.remove(&ByExpiry(message.clone()));
+        }
     }
 
     /// The retained message of `topic`.
     pub fn get(&self, topic: &str) -> Option<&Message> {
-        self.messages.get(&topic as &dyn TopicText).map(|ByTopic(message)| message)
+        self.entry(topic).map(|entry| &entry.message)
+    }
+
+    pub(super) fn entry(&self, topic: &str) -> Option<&ByTopic> {
+        self.messages.get(&topic as &dyn TopicText)
     }
 
     /// Messages.
@@ -88,43 +161,29 @@ impl RetainedStore {
         self.messages.is_empty()
     }
 
-    /// Bytes of the messages, without the map's own (some ten per message).
+    /// Bytes of memory, as [`retained_bytes`] counts them.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    pub(super) fn from<'a>(&'a self, bound: Bound<&str>) -> impl Iterator<Item = &'a Message> + use<'a> {
+    pub(super) fn from<'a>(&'a self, bound: Bound<&str>) -> impl Iterator<Item = &'a ByTopic> + use<'a> {
         let lower: Bound<&dyn TopicText> = match &bound {
             Bound::Included(text) => Bound::Included(text),
             Bound::Excluded(text) => Bound::Excluded(text),
             Bound::Unbounded => Bound::Unbounded,
         };
-        self.messages.range::<dyn TopicText, _>((lower, Bound::Unbounded)).map(|ByTopic(message)| message)
+        self.messages.range::<dyn TopicText, _>((lower, Bound::Unbounded))
     }
 
-    /// Removes what has expired at `now` (MQTT 5, 3.3.2.3.3) among the `max_steps` topics behind `after`, and appends it to `expired`.
-    pub fn expire(
-        &mut self,
-        now: Time,
-        after: Option<&str>,
-        max_steps: usize,
-        expired: &mut Vec<Message>,
-    ) -> RetainedPage {
-        let first = expired.len();
-        let mut page = RetainedPage::DONE;
-        let bound = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (step, message) in self.from(bound).enumerate() {
-            if message.expires_at().is_some_and(|at| at <= now) {
-                expired.push(message.clone());
-            }
-            if step + 1 >= max_steps {
-                page = RetainedPage::after(message.topic());
-                break;
-            }
-        }
-        for message in &expired[first..] {
-            self.remove(message.topic());
-        }
-        page
+    /// When the next message expires.
+    pub fn next_expiry(&self) -> Option<Time> {
+        self.expiring.first().and_then(|ByExpiry(message)| message.expires_at())
+    }
+
+    /// Removes the next message that has expired at `now` (MQTT 5, 3.3.2.3.3).
+    pub fn expire(&mut self, now: Time) -> Option<Message> {
+        self.next_expiry().filter(|at| *at <= now)?;
+        let ByExpiry(message) = self.expiring.pop_first()?;
+        self.remove(message.topic())
     }
 }

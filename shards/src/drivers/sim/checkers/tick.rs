@@ -65,7 +65,7 @@ impl World {
         let bounded = sizes.unread_bytes_max <= HELD_INPUT_BYTES_MAX + READ_BYTES_MAX + SLACK_BYTES
             && sizes.output_bytes_max <= WRITE_BUFFER_BYTES_MAX + SLACK_BYTES
             && sizes.cursor_messages <= CURSOR_MESSAGES_MAX
-            && sizes.timers <= 2 * sizes.connections + sizes.sessions
+            && sizes.timers <= 2 * sizes.connections + sizes.sessions + 1 // one for retained messages that expire
             && (!running.is_between_turns() || sizes.unsent == 0);
         ensure(bounded, "bounds", || format!("shard {thread}: {sizes:?}"))
     }
