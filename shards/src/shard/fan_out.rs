@@ -77,6 +77,12 @@ impl FanOut {
         if self.waiter_can_go() { self.waiters.pop_front() } else { None }
     }
 
+    /// Whether a message of `topic` that began to wait before number `before` still waits for some receiver.
+    pub(super) fn waits_since(&self, before: u64, topic: &str) -> bool {
+        let oldest = self.cursors.get(topic).and_then(|cursor| cursor.messages.front());
+        oldest.is_some_and(|waiting| waiting.number < before)
+    }
+
     fn push(&mut self, message: Message, routes: Arc<Routes<SessionKey>>, publisher: Publisher) -> bool {
         let waiting = Waiting { message, routes, publisher, number: self.next_number };
         self.next_number += 1;

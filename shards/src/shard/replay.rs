@@ -36,6 +36,8 @@ pub struct Replay {
     pub(super) started: bool,
     /// What was on its way when the interest was applied has arrived: from here on live messages come without a gap.
     pub(super) open: bool,
+    /// Fan-out cursors' next number when the first message of the page was first looked at.
+    pub(super) cursors_before: Option<u64>,
     /// Stands in the list of replays to advance.
     pub(super) ready: bool,
     /// Hashes of topics of which the session got a live retained message since.
@@ -65,7 +67,12 @@ impl Shard {
         if replay.page.is_empty() {
             return self.next_page(key);
         }
-        while let Some(message) = self.take_retained(key) {
+        loop {
+            if self.is_behind_cursor(key) {
+                // The cursor moves on every turn, and so does the shard.
+                return self.retained.wake(key);
+            }
+            let Some(message) = self.take_retained(key) else { break };
             self.deliver_retained(now, key, &message);
         }
         let Some(replay) = self.retained.replays.get(key) else { return };
@@ -87,6 +94,19 @@ impl Shard {
         caught_up
     }
 
+    /// Whether live messages of the topic of the page's first message wait in a fan-out cursor, older than the page: a session that was
+    /// subscribed before would get them behind the newer retained copy. Only those are waited for that are there at first sight, so that a
+    /// topic that never rests holds nobody up.
+    fn is_behind_cursor(&mut self, key: ReplayKey) -> bool {
+        if !self.fan_out.is_open() {
+            return false;
+        }
+        let Some(replay) = self.retained.replays.get_mut(key) else { return false };
+        let Some(message) = replay.page.front() else { return false };
+        let before = *replay.cursors_before.get_or_insert(self.fan_out.next_number);
+        self.fan_out.waits_since(before, message.topic())
+    }
+
     /// The next message of the page, if the client can take it at once.
     fn take_retained(&mut self, key: ReplayKey) -> Option<Message> {
         let replay = self.retained.replays.get_mut(key)?;
@@ -96,6 +116,7 @@ impl Shard {
         if !room || !session.outbound.can_start(&self.limits) {
             return None;
         }
+        replay.cursors_before = None;
         replay.page.pop_front()
     }
 

@@ -100,6 +100,7 @@ impl Retained {
             open: false,
             ready: false,
             live: BTreeSet::new(),
+            cursors_before: None,
             own_positions: Box::default(),
         })
     }

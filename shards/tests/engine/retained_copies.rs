@@ -105,3 +105,34 @@ fn what_replaces_an_expiring_message_stays() {
     w.subscribe_with(sub, "#", SubscriptionOptions::with_qos(Q0), None);
     assert_eq!(w.read(sub), ["SUBACK #1000 [00]", r#"a "stays" retain"#]);
 }
+
+#[test]
+fn a_retained_copy_waits_for_older_live_messages_in_a_cursor() {
+    for busy in [false, true] {
+        let mut w = World::limited(|limits| limits.fan_out_batch = 1);
+        let ann = w.join(0, V5, "ann");
+        let others: Vec<_> = (0..20).map(|number| w.join(0, V5, &format!("o{number}"))).collect();
+        for other in &others {
+            w.subscribe(*other, "a", Q0);
+        }
+        // The last of many receivers.
+        let sub = w.join(0, V5, "sub");
+        w.subscribe(sub, "a", Q0);
+        // Not retained, so that it does not stand for the retained copy; the last one is.
+        w.publish(ann, message("a", "1"));
+        w.turn_once();
+        w.publish(ann, retained(message("a", "2")));
+        w.subscribe_with(sub, "a", SubscriptionOptions::with_qos(Q0), None);
+        if busy {
+            for _ in 0..200 {
+                w.publish(ann, message("a", "later"));
+                w.turn_once();
+            }
+        }
+        let lines = w.read(sub);
+        let place = |text: &str| lines.iter().position(|line| line.starts_with(text));
+        let (first, second) = (place(r#"a "1""#), place(r#"a "2""#));
+        assert!(first.is_some() && first < second, "{lines:?}");
+        assert_eq!(w.shard(0).sizes().replays, 0);
+    }
+}
