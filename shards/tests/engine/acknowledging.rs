@@ -243,3 +243,37 @@ fn order_is_kept_per_qos_across_shards_and_windows() {
     assert_eq!(seen.iter().map(Vec::len).sum::<usize>(), 40);
     assert!(seen.iter().all(|numbers| numbers.is_sorted()), "{seen:?}");
 }
+
+/// What a publisher on shard 0 is told of a message to `a`.
+fn told(w: &mut World) -> String {
+    let bob = w.join(0, V5, "bob");
+    w.publish(bob, message_1(1, "a", ""));
+    w.publish(bob, message_2(2, "a", ""));
+    let answers = w.read(bob);
+    let [puback, pubrec] = &answers[..] else { panic!("two answers: {answers:?}") };
+    let reason = puback.strip_prefix("PUBACK #1").expect("PUBACK");
+    assert_eq!(pubrec.strip_prefix("PUBREC #2"), Some(reason), "QoS 1 and 2 are told the same");
+    reason.into()
+}
+
+#[test]
+fn nobody_is_who_neither_subscribes_nor_did_when_it_was_published() {
+    for (shard, filter) in [(0, "a"), (1, "a"), (1, "#"), (0, "$share/g/a"), (1, "$share/g/+")] {
+        let mut w = World::new(2);
+        assert_eq!(told(&mut w), " 10");
+        let ann = w.connect(shard, durable(V5, "ann"));
+        w.subscribe_all(ann, &[(filter, Q1)]);
+        w.read(ann);
+        assert_eq!(told(&mut w), "", "{filter} on shard {shard}");
+        w.vanish(ann);
+        assert_eq!(told(&mut w), "", "it is offline: the message is kept for it");
+        let (ann, _) = w.connect_and_read(shard, durable(V5, "ann"));
+        w.unsubscribe(ann, &[filter]);
+        w.run();
+        assert_eq!(told(&mut w), " 10");
+        w.subscribe_all(ann, &[(filter, Q1)]);
+        w.run();
+        w.leave_with(ann, ReasonCode::Success, Some(0));
+        assert_eq!(told(&mut w), " 10", "the session is over");
+    }
+}

@@ -2,7 +2,9 @@
 
 use crate::verbs::*;
 use crate::world::World;
-use shardmq_shards::wire::{ConnectProperties, Packet, Publish, PublishProperties, ReasonCode};
+use shardmq_shards::wire::{
+    Connect, ConnectProperties, Packet, Publish, PublishProperties, ReasonCode, Will, WillProperties,
+};
 use std::num::NonZeroU32;
 
 fn expiring<'a>(publish: Publish<'a>, seconds: u32) -> Publish<'a> {
@@ -185,6 +187,53 @@ fn packets_over_the_clients_maximum_are_dropped_and_counted() {
     w.puback(ann, 2);
     w.run();
     assert_eq!(w.shard(0).copies_waiting(), (0, 0));
+}
+
+#[test]
+fn a_copy_that_is_too_large_uses_no_quota_and_no_packet_id() {
+    let mut w = World::new(2);
+    let mut connect = durable_taking("ann", 1);
+    connect.properties.maximum_packet_size = NonZeroU32::new(100);
+    let ann = w.connect(0, connect);
+    w.subscribe(ann, "a", Q2);
+    let bob = w.join(1, V5, "bob");
+    let over = "x".repeat(200);
+    w.publish(bob, message_1(1, "a", &over));
+    w.publish(bob, message_2(2, "a", &over));
+    w.publish(bob, message_1(3, "a", "first"));
+    assert_eq!(w.read(ann), [r#"a "first" q1 #1"#]);
+    // Now the window is used up, and what is too large waits in line like the rest.
+    w.publish(bob, message_1(4, "a", &over));
+    w.publish(bob, message_2(5, "a", "second"));
+    w.publish(bob, message_2(6, "a", &over));
+    w.publish(bob, message_1(7, "a", "third"));
+    assert!(w.read(ann).is_empty());
+    w.puback(ann, 1);
+    assert_eq!(w.read(ann), [r#"a "second" q2 #2"#]);
+    w.pubrec(ann, 2);
+    w.pubcomp(ann, 2);
+    assert_eq!(w.read(ann), ["PUBREL #2", r#"a "third" q1 #3"#]);
+    assert_eq!((w.dropped(), w.count("delivered")), (vec![("packet_too_large", 4)], 2), "MQTT-3.1.2-25");
+}
+
+#[test]
+fn a_will_in_the_queue_expires_as_any_message() {
+    let mut w = World::new(2);
+    let ann = w.connect(0, durable(V5, "ann"));
+    w.subscribe(ann, "w/#", Q1);
+    w.vanish(ann);
+    for (name, topic, expiry) in [("c1", "w/short", 30), ("c2", "w/long", 300)] {
+        let properties =
+            WillProperties { delay: Some(50), message_expiry: Some(expiry), ..Default::default() };
+        let will = Will { qos: Q1, retain: false, topic, payload: b"will", properties };
+        let client = w.connect(1, Connect { will: Some(will), ..durable(V5, name) });
+        w.vanish(client);
+    }
+    // Published after 50 s, 60 s in the queue.
+    w.pass_secs(110);
+    let (_, seen) = w.connect_and_read(0, durable(V5, "ann"));
+    assert_eq!(seen, ["CONNACK 00 present", r#"w/long "will" q1 #1 expiry=240"#]);
+    assert_eq!(w.count("expired"), 1);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::conformance::bytes::{Sent, sent};
 use crate::verbs::*;
-use crate::world::{Client, World};
+use crate::world::{Client, Settings, World};
+use shardmq_shards::shard::Terms;
 use shardmq_shards::wire::{Ack, Packet, Publish, PublishProperties, QoS, ReasonCode, Version};
 use std::collections::BTreeSet;
 
@@ -342,6 +343,32 @@ pub fn pubrec_says_that_the_message_is_ours(version: Version) {
 #[test]
 fn mqtt_4_3_3_8_pubrec_says_that_the_message_is_ours() {
     pubrec_says_that_the_message_is_ours(V5);
+}
+
+/// [MQTT-4.3.3-9] After a PUBREC of 0x80 or above a PUBLISH with the same packet id is a new message, with or without DUP.
+#[test]
+fn mqtt_4_3_3_9_after_an_error_pubrec_the_id_is_a_new_message() {
+    let terms = Terms { check_payload_format: true, ..Terms::default() };
+    let mut w = World::with(Settings { shards: 2, terms, ..Settings::default() });
+    let ann = w.join(0, V5, "ann");
+    w.subscribe(ann, "a", Q0);
+    let bob = w.connect(1, durable(V5, "bob"));
+    let properties = PublishProperties { payload_format_utf8: Some(true), ..Default::default() };
+    let refused = Publish { properties, payload: b"\xff", ..message_2(5, "a", "") };
+    for dup in [false, true] {
+        for _ in 0..2 {
+            w.publish(bob, refused);
+            assert_eq!(w.read(bob), ["PUBREC #5 99"]);
+        }
+        w.publish(bob, Publish { dup, ..message_2(5, "a", "new") });
+        assert_eq!(w.read(bob), ["PUBREC #5"]);
+        assert_eq!(w.read(ann), [r#"a "new""#], "DUP {dup}");
+        w.publish(bob, Publish { dup: true, ..refused });
+        assert_eq!(w.read(bob), ["PUBREC #5"], "a repetition of what was taken, as far as its id says");
+        w.pubrel(bob, 5);
+        assert_eq!(w.read(bob), ["PUBCOMP #5"]);
+        assert!(w.read(ann).is_empty());
+    }
 }
 
 /// What [MQTT-4.3.3-10] says, part of [MQTT-4.3.3-2] of 3.1.1 too.
