@@ -9,7 +9,7 @@ use crate::{logging, signals};
 use shardmq_shards::drivers::probe::IoChoice;
 use shardmq_shards::server::placement::Placement as EnginePlacement;
 use shardmq_shards::server::{Broker, BrokerConfig, ListenerConfig};
-use shardmq_shards::shard::{Doorway, Extensions};
+use shardmq_shards::shard::Doorway;
 use shardmq_shards::topics::{ShareStrategies, ShareStrategy};
 use shardmq_shards::transport;
 use shardmq_shards::wire::Version;
@@ -72,8 +72,8 @@ fn broker_config(settings: &Settings) -> BrokerConfig {
         limits: settings.engine_limits(),
         authentication: Default::default(),
         share_strategies: share_strategies(&settings.shared_subscriptions),
-        extensions: Extensions::default(),
         terms: settings.engine_terms(),
+        extensions: settings.engine_extensions().expect("the configuration was checked before"),
         stats_interval: settings.stats_interval.get(),
     }
 }

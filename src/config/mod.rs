@@ -2,6 +2,7 @@
 
 mod bounded;
 mod error;
+mod extensions;
 mod settings;
 mod terms;
 
@@ -53,6 +54,7 @@ pub fn check(settings: &Settings) -> Result<(), ConfigError> {
         return Err(ConfigError::Refused("listeners: at least one is needed".to_owned()));
     }
     terms::check(settings)?;
+    settings.engine_extensions()?;
     let groups = &settings.shared_subscriptions.groups;
     for (at, group) in groups.iter().enumerate() {
         let name = &group.name;

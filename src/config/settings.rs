@@ -1,6 +1,7 @@
 //! The configuration file as it is written: every field with its range and its default.
 
 use super::bounded::{Bytes, Number, Span};
+use super::extensions::{DelayedMessages, RewriteRule};
 use super::terms::{Capabilities, Redirect};
 use serde::Deserialize;
 use shardmq_shards::base::limits::Limits;
@@ -53,6 +54,10 @@ pub struct Settings {
     pub redirect: Option<Redirect>,
     /// Whether payloads that are said to be text are looked at.
     pub check_payload_format: bool,
+    /// Messages that are published later.
+    pub delayed: DelayedMessages,
+    /// Rules that replace topics by others.
+    pub rewrite: Vec<RewriteRule>,
     /// What one client may take.
     pub limits: ClientLimits,
 }
@@ -255,6 +260,8 @@ impl Default for Settings {
             response_information: None,
             redirect: None,
             check_payload_format: false,
+            delayed: DelayedMessages::default(),
+            rewrite: Vec::new(),
             limits: ClientLimits::default(),
         }
     }
@@ -303,6 +310,8 @@ impl Settings {
             fan_out_batch: self.fan_out_batch.get(),
             retained_messages_max: client.retained_messages_max.get(),
             retained_bytes_max: client.retained_bytes_max.get(),
+            delayed_messages_max: self.delayed.messages_max.get(),
+            delayed_bytes_max: self.delayed.bytes_max.get(),
         }
     }
 }

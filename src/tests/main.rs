@@ -5,6 +5,7 @@ mod client;
 mod conformance_transport;
 mod connections;
 mod cross_check;
+mod extensions;
 mod messages;
 mod misbehaviour;
 mod sessions;

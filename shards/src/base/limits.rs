@@ -8,6 +8,12 @@ use std::time::Duration;
 pub const TOPIC_BYTES_MAX: usize = 4096;
 /// Levels of a topic name or filter: bounds the work and the stack of one match.
 pub const TOPIC_LEVELS_MAX: usize = 128;
+/// Seconds that a message may be delayed: EMQX's bound, 49 days.
+pub const DELAY_SECONDS_MAX: u32 = 4_294_967;
+/// Topic rewriting rules: each is looked at for every topic, filter by filter, until one covers it.
+pub const REWRITE_RULES_MAX: usize = 256;
+/// Bytes of the compiled pattern of one rewriting rule, and of its scratch memory on each shard.
+pub const REWRITE_PROGRAM_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of user properties in one packet: they are carried for the client, not used by the broker.
 pub const USER_PROPERTIES_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a client identifier. The protocol allows 65,535; the directory keeps every one of them in memory.
@@ -149,6 +155,10 @@ pub struct Limits {
     pub retained_messages_max: usize,
     /// Bytes of memory of the retained messages over all shards.
     pub retained_bytes_max: usize,
+    /// Delayed messages of one shard: they may wait for weeks, so they are few beside those that flow.
+    pub delayed_messages_max: usize,
+    /// Bytes of memory of the delayed messages of one shard.
+    pub delayed_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -170,6 +180,8 @@ impl Default for Limits {
             fan_out_batch: 100,
             retained_messages_max: 1_000_000,
             retained_bytes_max: 512 * 1024 * 1024,
+            delayed_messages_max: 100_000,
+            delayed_bytes_max: 64 * 1024 * 1024,
         }
     }
 }

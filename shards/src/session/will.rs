@@ -25,6 +25,11 @@ impl Will {
         }
     }
 
+    /// Where it is to go.
+    pub fn topic(&self) -> &str {
+        self.message.topic()
+    }
+
     /// Who left it.
     pub fn author(&self) -> Option<&KeptAuthor> {
         self.author.as_deref()

@@ -20,6 +20,8 @@ pub(super) enum Deadline {
     Session(SessionKey),
     /// A retained message has expired.
     RetainedSweep,
+    /// A delayed message may be due.
+    Delayed,
 }
 
 impl Shard {
@@ -32,6 +34,7 @@ impl Shard {
                 Some(Deadline::Stall(key)) => self.stall_deadline(now, key),
                 Some(Deadline::Session(key)) => self.session_deadline(now, key),
                 Some(Deadline::RetainedSweep) => self.start_sweep(now),
+                Some(Deadline::Delayed) => self.delayed_deadline(),
             }
         }
     }

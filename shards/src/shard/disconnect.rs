@@ -178,7 +178,7 @@ impl Shard {
     /// Publishes the will of `key`, if it still has one.
     pub(super) fn publish_will(&mut self, now: Time, key: SessionKey) {
         let Some(will) = self.sessions.get_mut(key).and_then(|session| session.will.take()) else { return };
-        if self.extensions.concern_publishers() {
+        if self.extensions.concern_publish(will.topic()) {
             return self.admit_will(now, &will, key);
         }
         self.will_is_due(will.publish(now), key);

@@ -160,7 +160,7 @@ impl Shard {
 
     /// The will of this CONNECT. One that still waits for its delay is void once the session is resumed (MQTT 5 section 3.1.3.2.2).
     fn leave_will(&mut self, key: ConnectionKey, session: SessionKey, connect: &Connect<'_>) {
-        if self.extensions.concern_publishers() {
+        if self.extensions.ask_for_author() {
             let connection = self.connections.get_mut(key).expect("the caller has looked");
             // Where users can prove who they are, a name that is only said is nobody's.
             let said = connect.username.filter(|_| self.authentication.methods.is_empty());

@@ -1,6 +1,7 @@
 //! What a broker does beyond the protocol's own rules. All of it is off by default and then costs a branch.
 
 use super::permission::Permission;
+use crate::topics::RewriteRules;
 use std::sync::Arc;
 
 /// The same for all shards of a broker.
@@ -8,11 +9,22 @@ use std::sync::Arc;
 pub struct Extensions {
     /// Who may publish and subscribe where; without it everybody may everything.
     pub permission: Option<Arc<dyn Permission>>,
+    /// Whether `$delayed/SECONDS/TOPIC` is published to TOPIC later; else it is a topic as any other that begins with `$`.
+    pub delayed: bool,
+    /// Topics and filters that are replaced by others.
+    pub rewrite: RewriteRules,
 }
 
 impl Extensions {
-    /// Whether a PUBLISH has to be looked at before it is published.
-    pub(super) fn concern_publishers(&self) -> bool {
-        self.permission.is_some()
+    /// Whether a message to `topic` has to be looked at before it is published.
+    #[inline]
+    pub(super) fn concern_publish(&self, topic: &str) -> bool {
+        self.ask_for_author() || self.delayed && topic.starts_with('$')
+    }
+
+    /// Whether somebody will ask who publishes or subscribes.
+    #[inline]
+    pub(super) fn ask_for_author(&self) -> bool {
+        self.permission.is_some() || !self.rewrite.is_empty()
     }
 }

@@ -59,6 +59,8 @@ pub struct Sizes {
     pub unsent: usize,
     /// Copies of shared groups between two members.
     pub between_members: usize,
+    /// Delayed messages.
+    pub delayed: usize,
     /// Fingerprints that the peers have, as this shard knows.
     pub remote_interest: usize,
     /// Filters that own sessions subscribe.
@@ -114,6 +116,7 @@ impl Shard {
             parked: connections().filter(parked).count(),
             unsent: self.peers.unsent(),
             between_members: self.redispatch.len(),
+            delayed: self.delayed.len(),
             remote_interest: self.topics.remote_interest_len(),
             filters: self.topics.filters_len(),
         }

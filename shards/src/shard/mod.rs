@@ -27,6 +27,7 @@ mod connack;
 mod connect;
 mod connection;
 mod deadlines;
+mod delayed;
 mod deliver;
 mod disconnect;
 mod establish;
@@ -48,6 +49,7 @@ mod reply;
 mod retained;
 mod retained_expiry;
 mod retained_room;
+mod rewrite;
 mod session;
 mod share;
 mod shutdown;
@@ -84,6 +86,7 @@ use crate::transport::Transport;
 use crate::wire::Version;
 use connection::BufferPool;
 use deadlines::Deadline;
+use delayed::Delayed;
 use deliver::Encodings;
 use event::Events;
 use fan_out::FanOut;
@@ -181,6 +184,7 @@ pub struct Shard {
     coordination: Coordination,
     fan_out: FanOut,
     wills: WillQueue,
+    delayed: Delayed,
     redispatch: Redispatch,
     work: Work,
     outputs: Outputs,
@@ -227,6 +231,7 @@ impl Shard {
             coordination: Coordination::default(),
             fan_out: FanOut::default(),
             wills: WillQueue::default(),
+            delayed: Delayed::default(),
             redispatch: Redispatch::default(),
             work: Work::default(),
             outputs: Outputs::default(),

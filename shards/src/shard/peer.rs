@@ -128,6 +128,12 @@ impl Shard {
                         self.publish_wills(now);
                         self.fan_out.resumed = false;
                     }
+                    LaneWaiter::Delayed => {
+                        self.delayed.blocked = false;
+                        self.fan_out.resumed = true;
+                        self.publish_delayed(now);
+                        self.fan_out.resumed = false;
+                    }
                     LaneWaiter::Redispatch => {
                         self.redispatch.blocked = false;
                         self.fan_out.resumed = true;

@@ -14,6 +14,8 @@ pub(super) enum LaneWaiter {
     Connection(ConnectionKey),
     /// The wills that are due.
     Wills,
+    /// The delayed messages that are due.
+    Delayed,
     /// Copies of shared groups between two members.
     Redispatch,
 }

@@ -11,6 +11,7 @@ use super::share::Plan;
 use super::{ConnectionKey, Shard};
 use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
+use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
 use crate::mesh::{Deliver, Keep};
 use crate::session::{Incoming, Publication};
@@ -29,18 +30,29 @@ pub(super) enum Publisher {
     Elsewhere,
 }
 
+/// What became of a [`KeptMessage`] whose time has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kept {
+    /// It went out.
+    Published,
+    /// The lane to this shard has no slot for it.
+    NoSlot(ShardId),
+    /// The fan-out cursors are full: they are worked off by themselves.
+    NoCursor,
+}
+
 /// Wills that are due. At most one per session.
 #[derive(Default)]
 pub(super) struct WillQueue {
-    due: VecDeque<DueWill>,
+    due: VecDeque<KeptMessage>,
     /// Stands among the waiters of a lane.
     pub(super) waiting: bool,
 }
 
-/// A will that is due.
+/// A message kept for its time: a will, or a delayed one.
 #[derive(Clone)]
-struct DueWill {
-    message: Message,
+pub(super) struct KeptMessage {
+    pub(super) message: Message,
     /// The session that it speaks for, which may have ended.
     of: SessionKey,
     /// How it is to be retained.
@@ -81,7 +93,12 @@ impl Shard {
         publish: Publish<'_>,
         topic: &str,
     ) -> Result<Flow, Violation> {
-        if self.extensions.concern_publishers() {
+        if !self.terms.payload_is_as_said(&publish) {
+            // At QoS 0 there is no acknowledgement to say it.
+            publish.packet_id.ok_or(Violation::PayloadNotText)?;
+            return self.refuse_publish(now, key, &publish, ReasonCode::PayloadFormatInvalid);
+        }
+        if self.extensions.concern_publish(topic) {
             return self.admit_publish(now, key, publish, topic);
         }
         self.publish_from(now, key, publish, topic)
@@ -98,11 +115,6 @@ impl Shard {
         let version = connection.version;
         let session_key = connection.session.expect("a connected client has its session");
         let name = TopicName::new(topic).map_err(|_| Violation::TopicTooLong)?;
-        if !self.terms.payload_is_as_said(&publish) {
-            // At QoS 0 there is no acknowledgement to say it.
-            publish.packet_id.ok_or(Violation::PayloadNotText)?;
-            return self.refuse_publish(now, key, &publish, ReasonCode::PayloadFormatInvalid);
-        }
         let told = version.is_v5() && publish.qos > QoS::AtMostOnce;
         let keep = publish.retain.then(|| self.keep_for(session_key, told));
         let plan = self.plan(name, Publisher::Session(session_key), keep);
@@ -225,27 +237,46 @@ impl Shard {
 
     /// The will of the session `of`, which is still there, is to be published.
     pub(super) fn will_is_due(&mut self, message: Message, of: SessionKey) {
+        let will = self.keep_message(message, of);
+        self.wills.due.push_back(will);
+    }
+
+    /// Keeps a message of the session `of`, which is still there, for its time.
+    pub(super) fn keep_message(&self, message: Message, of: SessionKey) -> KeptMessage {
         let keep = message.retain().then(|| self.keep_for(of, false));
-        self.wills.due.push_back(DueWill { message, of, keep });
+        KeptMessage { message, of, keep }
     }
 
     /// Publishes the wills that are due, as far as the slots last.
     pub(super) fn publish_wills(&mut self, now: Time) {
         while !self.wills.waiting && !self.work.is_exhausted() {
-            let Some(DueWill { message: will, of, keep }) = self.wills.due.front().cloned() else { return };
-            let topic = TopicName::new(will.topic()).expect("checked when its CONNECT came");
-            let plan = self.plan(topic, Publisher::Session(of), keep);
-            if let Some(lane) = self.peers.blocked(plan.targets(self.id), self.fan_out.resumed) {
-                self.wills.waiting = true;
-                self.peers[lane].waiters.push_back(LaneWaiter::Wills);
-                return;
+            let Some(will) = self.wills.due.front().cloned() else { return };
+            match self.publish_kept(now, &will) {
+                Kept::Published => {
+                    self.wills.due.pop_front();
+                }
+                Kept::NoSlot(lane) => {
+                    self.wills.waiting = true;
+                    return self.peers[lane].waiters.push_back(LaneWaiter::Wills);
+                }
+                Kept::NoCursor => return,
             }
-            if self.needs_cursor(will.topic(), &plan.routes) && !self.fan_out.has_room() {
-                return;
-            }
-            self.wills.due.pop_front();
-            self.publish(now, &mut Incoming::owned(&will), &plan, Publisher::Session(of));
         }
+    }
+
+    /// Publishes a message that was kept for its time, if there are slots for it.
+    pub(super) fn publish_kept(&mut self, now: Time, kept: &KeptMessage) -> Kept {
+        let KeptMessage { message, of, keep } = kept;
+        let topic = TopicName::new(message.topic()).expect("checked when it was kept");
+        let plan = self.plan(topic, Publisher::Session(*of), *keep);
+        if let Some(lane) = self.peers.blocked(plan.targets(self.id), self.fan_out.resumed) {
+            return Kept::NoSlot(lane);
+        }
+        if self.needs_cursor(message.topic(), &plan.routes) && !self.fan_out.has_room() {
+            return Kept::NoCursor;
+        }
+        self.publish(now, &mut Incoming::owned(message), &plan, Publisher::Session(*of));
+        Kept::Published
     }
 
     pub(super) fn wills_can_go(&self) -> bool {

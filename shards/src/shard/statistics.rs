@@ -89,6 +89,14 @@ numbers! {
         publish_denied,
         /// Filters that their client may not subscribe to.
         subscribe_denied,
+        /// PUBLISH packets and wills whose topic is none after rewriting, or names no delay.
+        topic_refused,
+        /// Messages accepted to be published later. They are counted among `messages_in` when they are.
+        delayed_accepted,
+        /// Messages to be published later that were refused: no room.
+        delayed_refused,
+        /// Delayed messages that expired before they were due.
+        delayed_expired,
         /// Events that did not fit the queue.
         events_lost,
         /// Messages that were not retained because the store is full: refused, or only delivered when nobody could be told.
@@ -115,6 +123,8 @@ numbers! {
         retained,
         /// Their memory in bytes.
         retained_bytes,
+        /// Delayed messages that wait for their time.
+        delayed,
         /// Match cache hits since the start.
         cache_hits,
         /// Match cache misses since the start.
@@ -160,6 +170,7 @@ impl Shard {
                 offline_sessions: self.offline_sessions,
                 retained: self.retained.store.len() as u64,
                 retained_bytes: self.retained.store.bytes() as u64,
+                delayed: self.delayed.len() as u64,
                 cache_hits: cache.hits,
                 cache_misses: cache.misses,
             },

@@ -87,6 +87,10 @@ impl Shard {
         if !self.may_subscribe(connection, filter) {
             return refused(ReasonCode::NotAuthorized, version);
         }
+        let rewritten = self.rewrite_filter(connection, filter);
+        let Some(filter) = self.filter_in_use(rewritten.as_deref(), filter) else {
+            return refused(ReasonCode::TopicFilterInvalid, version);
+        };
         let session = self.sessions.get_mut(key).expect("a connected client has its session");
         if self.topics.is_share_full(filter) {
             return refused(ReasonCode::QuotaExceeded, version);
@@ -145,8 +149,14 @@ impl Shard {
                 Err(_) if version.is_v5() => ReasonCode::TopicFilterInvalid,
                 Err(_) => return Err(Violation::TopicFilterInvalid),
                 Ok(filter) => {
-                    left.extend(self.identifier_of(session_key, filter));
-                    self.unsubscribe_one(session_key, filter)
+                    let rewritten = self.rewrite_filter(key, filter);
+                    match self.filter_in_use(rewritten.as_deref(), filter) {
+                        None => ReasonCode::NoSubscriptionExisted,
+                        Some(filter) => {
+                            left.extend(self.identifier_of(session_key, filter));
+                            self.unsubscribe_one(session_key, filter)
+                        }
+                    }
                 }
             };
             codes.push(code as u8);

@@ -50,7 +50,7 @@ impl Work {
 }
 
 impl Shard {
-    /// One slice of all that is left over: fan-out cursors, parked and yielded connections, wills, replays, ended sessions, interest to be
+    /// One slice of all that is left over: fan-out cursors, parked and yielded connections, wills, delayed messages, replays, ended sessions, interest to be
     /// announced, the orderly end. Once per turn.
     pub fn handle_work(&mut self, now: Time) {
         self.work.copies_left = COPIES_PER_TURN;
@@ -62,6 +62,7 @@ impl Shard {
             self.resume(now, key);
         }
         self.publish_wills(now);
+        self.publish_delayed(now);
         self.relieve_offline_members(now);
         self.advance_redispatch(now);
         self.remove_left_filters();
@@ -95,6 +96,7 @@ impl Shard {
             || self.fan_out.is_open()
             || self.retained.has_work()
             || self.wills_can_go()
+            || self.delayed.can_go()
             || self.redispatch_can_go()
             || self.parked_can_go()
             || !self.outputs.actions.is_empty()

@@ -169,6 +169,18 @@ impl Message {
         self.changed(self.0.expires_at != expires_at, |block| block.expires_at = expires_at)
     }
 
+    /// The same message for another topic, a valid topic name: a copy.
+    pub fn with_topic(&self, topic: &str) -> Message {
+        Message::from_parts(MessageParts {
+            topic,
+            properties: self.properties(),
+            payload: self.payload(),
+            qos: self.qos(),
+            retain: self.retain(),
+            expires_at: self.expires_at(),
+        })
+    }
+
     fn changed(&self, differs: bool, change: impl FnOnce(&mut Block)) -> Message {
         if !differs {
             return self.clone();

@@ -67,7 +67,7 @@ pub fn settle(world: &mut World) {
         assert_eq!(sizes.connections, 0, "{sizes:?}");
         assert_eq!(sizes.half_open, 0, "{sizes:?}");
         let retained = place.seat.shard.statistics().gauges.retained > 0;
-        let timers_max = sizes.sessions + usize::from(retained);
+        let timers_max = sizes.sessions + usize::from(retained) + usize::from(sizes.delayed > 0);
         assert!(sizes.timers <= timers_max, "only sessions and what expires have timers: {sizes:?}");
         assert_eq!(
             (sizes.parked, sizes.cursor_messages, sizes.unsent, sizes.held_replies, sizes.interest_waiters),

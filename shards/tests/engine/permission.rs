@@ -39,13 +39,13 @@ impl Permission for Rules {
 /// Two shards under the rules.
 fn ruled() -> (World, Arc<Rules>) {
     let rules = Arc::new(Rules::default());
-    let extensions = Extensions { permission: Some(rules.clone()) };
+    let extensions = Extensions { permission: Some(rules.clone()), ..Extensions::default() };
     (World::with(Settings { shards: 2, extensions, ..Settings::default() }), rules)
 }
 
 #[test]
 fn a_user_name_counts_only_if_it_is_proven_where_it_can_be() {
-    let extensions = Extensions { permission: Some(Arc::new(Rules::default())) };
+    let extensions = Extensions { permission: Some(Arc::new(Rules::default())), ..Extensions::default() };
     let authentication = toys(false);
     let mut w = World::with(Settings { shards: 2, extensions, authentication, ..Settings::default() });
     let liar = w.connect(0, Connect { username: Some("root"), ..Connect::new(V5, "any", true) });

@@ -174,7 +174,7 @@ fn mqtt_3_3_5_1_overlapping_filters_give_the_highest_qos() {
 /// [MQTT-3.3.5-2] A PUBLISH that its client may not make is acknowledged as any other and delivered to nobody.
 #[test]
 fn mqtt_3_3_5_2_a_denied_publish_is_acknowledged() {
-    let extensions = Extensions { permission: Some(Arc::new(OnlyReading)) };
+    let extensions = Extensions { permission: Some(Arc::new(OnlyReading)), ..Extensions::default() };
     let mut w = World::with(Settings { shards: 2, extensions, ..Settings::default() });
     let sub = w.join(1, V311, "sub");
     w.subscribe(sub, "#", Q2);

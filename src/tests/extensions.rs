@@ -1,0 +1,53 @@
+//! What goes beyond the protocol's own rules, over sockets: delayed messages and topic rewriting.
+
+use crate::broker::{Driver, Setup};
+use crate::client::Client;
+use shardmq_shards::wire::{QoS, Version};
+use std::time::{Duration, Instant};
+
+crate::on_both_drivers![
+    a_delayed_message_arrives_after_its_time,
+    rewritten_topics_meet,
+    what_is_switched_off_is_a_topic_as_any_other
+];
+
+fn a_delayed_message_arrives_after_its_time(driver: Driver) {
+    let broker = Setup::new(driver).start();
+    let mut subscriber = Client::connect(broker.address(), Version::V311, "subscriber");
+    subscriber.subscribe("a/b", QoS::AtLeastOnce);
+    let mut publisher = Client::connect(broker.address(), Version::V5, "publisher");
+    let start = Instant::now();
+    publisher.publish("$delayed/1/a/b", b"later", QoS::AtLeastOnce);
+    publisher.disconnect();
+    let message = subscriber.receive();
+    assert_eq!((&*message.topic, &*message.payload), ("a/b", &b"later"[..]));
+    let after = start.elapsed();
+    assert!(after >= Duration::from_secs(1) && after < Duration::from_secs(4), "after {after:?}");
+}
+
+fn rewritten_topics_meet(driver: Driver) {
+    let rules = r##"rewrite: [
+        (action: all, filter: "old/#", pattern: "^old/(.*)$", to: "new/$1"),
+        (action: subscribe, filter: "mine", pattern: "mine", to: "clients/%c"),
+    ]"##;
+    let broker = Setup::new(driver).with(rules).start();
+    let mut ann = Client::connect(broker.address(), Version::V5, "ann");
+    ann.subscribe("old/+", QoS::AtLeastOnce);
+    ann.subscribe("mine", QoS::AtLeastOnce);
+    let mut bob = Client::connect(broker.address(), Version::V311, "bob");
+    bob.publish("old/x", b"1", QoS::AtLeastOnce);
+    bob.publish("clients/ann", b"2", QoS::AtLeastOnce);
+    assert_eq!(ann.receive().topic, "new/x");
+    assert_eq!(ann.receive().topic, "clients/ann");
+    ann.unsubscribe("mine");
+    bob.publish("clients/ann", b"3", QoS::AtLeastOnce);
+    assert_eq!(ann.receive_within(Duration::from_millis(100)), None);
+}
+
+fn what_is_switched_off_is_a_topic_as_any_other(driver: Driver) {
+    let broker = Setup::new(driver).with("delayed: (enabled: false)").start();
+    let mut ann = Client::connect(broker.address(), Version::V5, "ann");
+    ann.subscribe("$delayed/+/a", QoS::AtLeastOnce);
+    ann.publish("$delayed/1/a", b"now", QoS::AtLeastOnce);
+    assert_eq!(ann.receive().topic, "$delayed/1/a");
+}
