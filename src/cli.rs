@@ -1,5 +1,6 @@
 //! The command line: names and flags that operators' scripts rely on.
 
+use crate::auth::HashPassword;
 use crate::config::{Io, Listener, LogLevel, Settings, ShardCount};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ pub enum Command {
         /// The RON file
         file: PathBuf,
     },
+    /// Print a user for the configuration file, with the keys of the password that the standard input has in its first line
+    HashPassword(HashPassword),
     /// Print the built-in configuration with a comment on every field
     DefaultConfig,
     /// Print the version

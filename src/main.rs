@@ -1,5 +1,6 @@
 //! The ShardMQ broker.
 
+mod auth;
 mod cli;
 mod config;
 mod logging;
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     match Cli::parse().into_command() {
         Command::Run(flags) => run::run(flags),
         Command::CheckConfig { file } => check_config(&file),
+        Command::HashPassword(asked) => hash_password(&asked),
         Command::DefaultConfig => {
             print!("{}", config::DEFAULT);
             ExitCode::SUCCESS
@@ -22,6 +24,19 @@ fn main() -> ExitCode {
         Command::Version => {
             println!("shardmq {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
+        }
+    }
+}
+
+fn hash_password(asked: &auth::HashPassword) -> ExitCode {
+    match auth::hash_password(asked, std::io::stdin().lock()) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("shardmq: {error}");
+            ExitCode::FAILURE
         }
     }
 }

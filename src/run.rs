@@ -1,5 +1,6 @@
 //! `shardmq run`: configuration over defaults, command line over both, then a broker until a signal ends it.
 
+use crate::auth::ScramSha256;
 use crate::cli::RunFlags;
 use crate::config::{
     self, ConfigError, Io, Listener, Placement, ProtocolVersion, Settings, SharedSubscriptions, Strategy,
@@ -9,11 +10,13 @@ use crate::{logging, signals};
 use shardmq_shards::drivers::probe::IoChoice;
 use shardmq_shards::server::placement::Placement as EnginePlacement;
 use shardmq_shards::server::{Broker, BrokerConfig, ListenerConfig};
+use shardmq_shards::session::Authentication;
 use shardmq_shards::shard::Doorway;
 use shardmq_shards::topics::{ShareStrategies, ShareStrategy};
 use shardmq_shards::transport;
 use shardmq_shards::wire::Version;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Runs a broker; the exit code says whether it started and was ended in order.
 pub fn run(flags: RunFlags) -> ExitCode {
@@ -33,7 +36,14 @@ pub fn run(flags: RunFlags) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match Broker::start(broker_config(&settings)) {
+    let authentication = match authentication(&settings) {
+        Ok(authentication) => authentication,
+        Err(error) => {
+            tracing::error!("cannot start: no random bytes for authentication: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match Broker::start(broker_config(&settings, authentication)) {
         Ok(broker) => signals.serve(broker),
         Err(error) => {
             tracing::error!("{error}");
@@ -52,7 +62,19 @@ fn settings(flags: RunFlags) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
-fn broker_config(settings: &Settings) -> BrokerConfig {
+/// The methods of authentication that the settings have users for.
+fn authentication(settings: &Settings) -> Result<Authentication, getrandom::Error> {
+    let users = settings.authentication.users().expect("the settings were checked");
+    if users.is_empty() {
+        return Ok(Authentication::default());
+    }
+    let mut nonce_key = [0; 32];
+    getrandom::fill(&mut nonce_key)?;
+    let required = config::is_authentication_required(settings);
+    Ok(Authentication { methods: vec![Arc::new(ScramSha256::new(users, nonce_key))], required })
+}
+
+fn broker_config(settings: &Settings, authentication: Authentication) -> BrokerConfig {
     BrokerConfig {
         listeners: settings.listeners.iter().map(listener_config).collect(),
         shards: settings.shards.map(|shards| shards.get()),
@@ -70,7 +92,7 @@ fn broker_config(settings: &Settings) -> BrokerConfig {
         ring_entries: settings.ring_entries.get(),
         connection_warm_up: settings.connection_warm_up.get(),
         limits: settings.engine_limits(),
-        authentication: Default::default(),
+        authentication,
         share_strategies: share_strategies(&settings.shared_subscriptions),
         terms: settings.engine_terms(),
         extensions: settings.engine_extensions().expect("the configuration was checked before"),

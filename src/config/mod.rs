@@ -1,11 +1,13 @@
 //! The configuration: a RON file over built-in defaults, the command line over both.
 
+mod authentication;
 mod bounded;
 mod error;
 mod extensions;
 mod settings;
 mod terms;
 
+pub use authentication::is_required as is_authentication_required;
 pub use error::{ConfigError, WrongText};
 pub use settings::{
     Io, Listener, LogLevel, Placement, ProtocolVersion, Settings, ShardCount, SharedSubscriptions, Strategy,
@@ -76,26 +78,8 @@ pub fn check(settings: &Settings) -> Result<(), ConfigError> {
                 "listeners: {address} accepts no protocol version; leave `versions` out to accept all"
             )));
         }
-        match settings.allow_anonymous {
-            Some(true) => {}
-            None if address.ip().is_loopback() => {}
-            None => {
-                return Err(ConfigError::Refused(format!(
-                    "listener {address} can be reached from other machines and no authentication is configured: \
-                     set `allow_anonymous: true` in the configuration file if anyone may connect, \
-                     or listen on a loopback address such as 127.0.0.1:{}",
-                    address.port()
-                )));
-            }
-            Some(false) => {
-                return Err(ConfigError::Refused(format!(
-                    "listener {address}: `allow_anonymous: false` needs authentication, and none is configured: \
-                     nobody could connect"
-                )));
-            }
-        }
     }
-    Ok(())
+    authentication::check(settings)
 }
 
 #[cfg(test)]

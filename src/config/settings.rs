@@ -1,5 +1,6 @@
 //! The configuration file as it is written: every field with its range and its default.
 
+use super::authentication::AuthenticationSettings;
 use super::bounded::{Bytes, Number, Span};
 use super::extensions::{DelayedMessages, RewriteRule};
 use super::terms::{Capabilities, Redirect};
@@ -22,8 +23,10 @@ pub type ShardCount = Number<1, { SHARDS_MAX as u64 }>;
 pub struct Settings {
     /// Where clients connect.
     pub listeners: Vec<Listener>,
-    /// Whether clients may connect without authentication; unsaid it is so on loopback only.
+    /// Whether clients may connect without authentication; unsaid it is so where there are no users, on loopback only.
     pub allow_anonymous: Option<bool>,
+    /// Who may connect.
+    pub authentication: AuthenticationSettings,
     /// Shards, one thread each; unsaid one per core that the process may use.
     pub shards: Option<ShardCount>,
     /// What the shards wait with.
@@ -245,6 +248,7 @@ impl Default for Settings {
                 transport: Transport::Tcp,
             }],
             allow_anonymous: None,
+            authentication: AuthenticationSettings::default(),
             shards: None,
             io: Io::Auto,
             placement: Placement::None,

@@ -31,8 +31,9 @@ pub enum Ended {
 
 /// A packet from the broker, as far as the tests look at it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Arrived {
-    Connack { session_present: bool, reason: ReasonCode },
+pub enum Arrived {
+    Connack { session_present: bool, reason: ReasonCode, authentication_data: Vec<u8> },
+    Auth(ReasonCode, Vec<u8>),
     Publish(Received, Option<PacketId>),
     Puback(PacketId),
     Pubrec(PacketId),
@@ -46,8 +47,12 @@ enum Arrived {
 impl From<Packet<'_>> for Arrived {
     fn from(packet: Packet<'_>) -> Arrived {
         match packet {
-            Packet::Connack(Connack { session_present, reason, .. }) => {
-                Arrived::Connack { session_present, reason }
+            Packet::Connack(Connack { session_present, reason, properties }) => {
+                let authentication_data = properties.authentication_data.unwrap_or_default().to_owned();
+                Arrived::Connack { session_present, reason, authentication_data }
+            }
+            Packet::Auth(auth) => {
+                Arrived::Auth(auth.reason, auth.properties.authentication_data.unwrap_or_default().to_owned())
             }
             Packet::Publish(publish) => Arrived::Publish(
                 Received {
@@ -126,7 +131,7 @@ impl Client {
     pub fn introduce(&mut self, connect: &Connect<'_>) -> (bool, ReasonCode) {
         self.send(&Packet::Connect(*connect));
         self.next("CONNACK", |arrived| match arrived {
-            Arrived::Connack { session_present, reason } => Some((*session_present, *reason)),
+            Arrived::Connack { session_present, reason, .. } => Some((*session_present, *reason)),
             _ => None,
         })
     }
@@ -189,7 +194,7 @@ impl Client {
     }
 
     /// Reads until `find` knows a packet; messages on the way are acknowledged and kept for [`Client::receive`].
-    fn next<T>(&mut self, what: &str, find: impl Fn(&Arrived) -> Option<T>) -> T {
+    pub fn next<T>(&mut self, what: &str, find: impl Fn(&Arrived) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let arrived = self.packet(deadline).unwrap_or_else(|| panic!("waited in vain for {what}"));

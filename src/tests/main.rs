@@ -1,5 +1,6 @@
 //! End to end: the real binary and its clients as separate processes, every test on both drivers.
 
+mod authentication;
 mod broker;
 mod client;
 mod conformance_transport;
