@@ -76,6 +76,10 @@ impl Shard {
     /// A peer broke the protocol: tells it (v5), logs it, closes it.
     pub(super) fn violated(&mut self, now: Time, key: ConnectionKey, violation: Violation) {
         let Some(connection) = self.connections.get(key) else { return };
+        if connection.phase == Phase::Authenticating {
+            // Known to be v5, and DISCONNECT does not come before CONNACK (MQTT-3.14.0-1).
+            return self.refuse_violation(now, key, violation);
+        }
         let peer = connection.peer;
         self.counters.violations += 1;
         self.report(Event::Violation { peer, violation });
