@@ -3,16 +3,21 @@
 //! Nothing here asks ShardMQ's decoder: the packets are put together from their fields (`samples`), each case is made by spoiling one, and the rule that
 //! says what must follow stands beside it, in the specification's words.
 
+mod authenticating;
 mod fields;
 mod frames;
+mod mutations;
+mod offers;
 mod properties;
 mod samples;
 mod sequences;
 
+use crate::authenticating::{CONTINUE, auth, with_method};
+use crate::toy::toys;
 use crate::verbs::*;
-use crate::world::{Client, World};
+use crate::world::{Client, Settings, World};
 use shardmq_shards::shard::Event;
-use shardmq_shards::wire::{Connect, Packet, Version};
+use shardmq_shards::wire::{Connect, Packet, ReasonCode, Version};
 use std::collections::HashSet;
 
 /// When the bytes come.
@@ -20,8 +25,19 @@ use std::collections::HashSet;
 enum When {
     /// As the first of the connection.
     First,
+    /// After a CONNECT with an authentication method, to which the server has answered with AUTH.
+    Challenged,
     /// After a CONNECT that was accepted.
     Connected,
+    /// After a CONNECT with an authentication method that was accepted in the end.
+    Authenticated,
+}
+
+impl When {
+    /// Whether CONNACK has been sent.
+    fn is_accepted(self) -> bool {
+        matches!(self, When::Connected | When::Authenticated)
+    }
 }
 
 /// What must follow.
@@ -68,13 +84,16 @@ const CASES_PER_WORLD: usize = 1_000;
 /// Plays all cases and tells those that went otherwise.
 #[track_caller]
 fn judge(cases: &[Case]) {
+    judge_in(playground, cases);
+}
+
+/// As [`judge`], in another world than that of the default settings.
+#[track_caller]
+fn judge_in(world: impl Fn() -> World, cases: &[Case]) {
     let mut wrong = Vec::new();
     for cases in cases.chunks(CASES_PER_WORLD) {
-        let mut w = World::new(2);
-        let bystanders = [w.join(1, V5, "five"), w.join(0, V311, "four"), w.join(1, V31, "three")];
-        for bystander in bystanders {
-            w.subscribe(bystander, "to all", Q1);
-        }
+        let mut w = world();
+        let bystanders = bystanders(&mut w);
         for case in cases {
             let outcome = play(&mut w, case, &bystanders);
             wrong.extend(outcome.err().map(|outcome| {
@@ -82,24 +101,61 @@ fn judge(cases: &[Case]) {
                 format!("{version} {when:?} {name}: {expect:?} but {outcome} for {bytes:02x?}")
             }));
         }
-        let publisher = w.join(0, V5, "publisher");
-        w.publish(publisher, message_1(1, "to all", "still there"));
-        for bystander in bystanders {
-            assert_eq!(w.read(bystander), [r#"to all "still there" q1 #1"#]);
-            w.puback(bystander, 1);
-        }
+        are_untouched(&mut w, &bystanders);
     }
     let shown = wrong.iter().take(12).cloned().collect::<Vec<_>>().join("\n");
     assert!(wrong.is_empty(), "{} of {} cases:\n{shown}", wrong.len(), cases.len());
 }
 
+/// Where clients may authenticate, and need not.
+fn playground() -> World {
+    World::with(Settings { shards: 2, authentication: toys(false), ..Settings::default() })
+}
+
+/// A subscriber of each version.
+fn bystanders(w: &mut World) -> [Client; 3] {
+    let bystanders = [w.join(1, V5, "five"), w.join(0, V311, "four"), w.join(1, V31, "three")];
+    for bystander in bystanders {
+        w.subscribe(bystander, "to all", Q0);
+    }
+    bystanders
+}
+
+/// They have seen nothing, and still get what they subscribe.
+fn are_untouched(w: &mut World, bystanders: &[Client]) {
+    let publisher = w.join(0, V5, "publisher");
+    w.publish(publisher, message("to all", "still there"));
+    for bystander in bystanders {
+        assert_eq!(w.read(*bystander), [r#"to all "still there""#]);
+    }
+    w.leave(publisher, ReasonCode::Success);
+}
+
+/// A connection of which `when` is true.
+fn arrive(w: &mut World, version: Version, when: When) -> Client {
+    let client = w.arrive(0, 0, version);
+    let connect = Connect::new(version, "c", true);
+    match when {
+        When::First => {}
+        When::Connected => {
+            w.send(client, Packet::Connect(connect));
+            assert!(w.read(client)[0].starts_with("CONNACK 00"));
+        }
+        When::Challenged | When::Authenticated => {
+            w.send(client, Packet::Connect(with_method(connect, "toy", "c")));
+            assert_eq!(w.read(client), [r#"AUTH 18 toy "riddle""#]);
+        }
+    }
+    if when == When::Authenticated {
+        w.send(client, auth(CONTINUE, "toy", "c knows"));
+        assert!(w.read(client)[0].starts_with("CONNACK 00"));
+    }
+    client
+}
+
 /// Plays one case on a connection of its own.
 fn play(w: &mut World, case: &Case, bystanders: &[Client]) -> Result<(), String> {
-    let client = w.arrive(0, 0, case.version);
-    if case.when == When::Connected {
-        w.send(client, Packet::Connect(Connect::new(case.version, "c", true)));
-        assert_eq!(w.read(client), ["CONNACK 00"]);
-    }
+    let client = arrive(w, case.version, case.when);
     w.events.clear();
     w.send_bytes(client, &case.bytes);
     let goes_on = matches!(case.expect, Expect::Open | Expect::Answered(_));
@@ -124,7 +180,7 @@ fn play(w: &mut World, case: &Case, bystanders: &[Client]) -> Result<(), String>
             _ => true,
         };
         let accepted =
-            case.when == When::Connected || lines.first().is_some_and(|line| line.starts_with("CONNACK 00"));
+            case.when.is_accepted() || lines.first().is_some_and(|line| line.starts_with("CONNACK 00"));
         // What waits for the log or another shard may come behind it.
         answered && accepted && lines.iter().any(|line| line == "PINGRESP") && !w.wires[client.0].closed_told
     } else {
@@ -148,8 +204,8 @@ fn play(w: &mut World, case: &Case, bystanders: &[Client]) -> Result<(), String>
 /// What the last lines begin with, and how many they are with `closed`.
 fn told(case: &Case) -> (String, usize) {
     match (case.expect, case.when, case.version.is_v5()) {
-        (Expect::Breach(code), When::Connected, true) => (format!("DISCONNECT {code:02x}"), 2),
-        (Expect::Breach(code), When::First, true) => (format!("CONNACK {code:02x}"), 2),
+        (Expect::Breach(code), when, true) if when.is_accepted() => (format!("DISCONNECT {code:02x}"), 2),
+        (Expect::Breach(code), _, true) => (format!("CONNACK {code:02x}"), 2),
         // The return codes 1 and 2.
         (Expect::Breach(code @ (0x84 | 0x85)), When::First, false) => (format!("CONNACK {code:02x}"), 2),
         (Expect::Refused(code), _, _) => (format!("CONNACK {code:02x}"), 2),
@@ -185,6 +241,7 @@ fn all() -> Vec<Case> {
     all.extend(properties::cases());
     all.extend(fields::cases());
     all.extend(sequences::cases());
+    all.extend(authenticating::cases());
     all
 }
 
