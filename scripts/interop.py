@@ -1,4 +1,6 @@
-"""Interoperability of a running broker with mosquitto_pub/sub and paho-mqtt. Called by interop.sh with the broker's path.
+"""Interoperability of a running broker with mosquitto_pub/sub and paho-mqtt, and the tours of scripts/tour.
+
+Called by interop.sh: interop.py BROKER RUMQTTC_TOUR NODE_MODULES, the last being the folder with mqtt.js.
 
 Every exchange has one publisher and several subscribers, so that with two shards some of them sit on the other one; the
 broker's own statistics must show that messages went across for every client, version and QoS.
@@ -30,14 +32,16 @@ class Failure(Exception):
 class Broker:
     """The broker as a process of its own, on a port that it picks."""
 
-    def __init__(self, binary, driver):
+    def __init__(self, binary, driver, shards=2):
         self.folder = tempfile.TemporaryDirectory()
         config = Path(self.folder.name) / "interop.ron"
-        config.write_text('(listeners: [(address: "127.0.0.1:0")], placement: none, stats_interval: "1 s")\n')
+        listeners = '(address: "127.0.0.1:0"), (address: "127.0.0.1:0", transport: websocket)'
+        config.write_text(f'(listeners: [{listeners}], placement: none, stats_interval: "1 s")\n')
         self.log = open(Path(self.folder.name) / "log", "w+", encoding="utf-8")
-        command = [binary, "run", "--config", str(config), "--shards", "2", "--io", driver, "--log-level", "info"]
+        command = [binary, "run", "--config", str(config), "--shards", str(shards), "--io", driver, "--log-level", "info"]
         self.process = subprocess.Popen(command, stderr=self.log, stdout=self.log, stdin=subprocess.DEVNULL)
-        self.port = int(self.wait_for(r"listening on 127\.0\.0\.1:(\d+)"))
+        self.wait_for(r"(ready): ")
+        self.port, self.web_socket_port = map(int, re.findall(r"listening on 127\.0\.0\.1:(\d+)", self.text()))
 
     def text(self):
         """Everything it has logged."""
@@ -275,11 +279,32 @@ def run(binary, driver):
         broker.stop()
 
 
+def tour(binary, driver, rumqttc, node_modules):
+    """Every feature that paho, mqtt.js and rumqttc support, on three shards."""
+    folder = Path(__file__).resolve().parent / "tour"
+    broker = Broker(binary, driver, shards=3)
+    ports = [str(broker.port), str(broker.web_socket_port)]
+    try:
+        for command, where in (
+            ([sys.executable, str(folder / "paho_tour.py")], folder),
+            (["node", str(folder / "mqttjs_tour.mjs")], node_modules),
+            ([rumqttc], folder),
+        ):
+            done = subprocess.run([*command, *ports], cwd=where, timeout=180, capture_output=True, text=True, check=False)
+            print(done.stdout.replace("ok: ", f"ok: {driver}, tour, "), end="", flush=True)
+            if done.returncode != 0:
+                raise Failure(f"{command[-1]} exited with {done.returncode}:\n{done.stderr}\nbroker:\n{broker.text()[-2000:]}")
+    finally:
+        broker.stop()
+
+
 def main():
     """Both drivers; exit code 1 at the first failure."""
+    binary, rumqttc, node_modules = (str(Path(argument).resolve()) for argument in sys.argv[1:])
     for driver in ("glommio", "epoll"):
         try:
-            run(sys.argv[1], driver)
+            run(binary, driver)
+            tour(binary, driver, rumqttc, node_modules)
         except (Failure, subprocess.TimeoutExpired) as failure:
             print(f"FAILED: {driver}: {failure}", file=sys.stderr)
             sys.exit(1)
