@@ -185,6 +185,15 @@ pub enum Scenario {
         #[arg(long, default_value_t = 2_000, value_parser = control_rate())]
         control_rate: u32,
     },
+    /// Very many filters on one client: how long its SUBSCRIBEs take, what they cost the broker in memory
+    Filters {
+        /// Filters
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=FILTERS_MAX as i64))]
+        filters: u32,
+        /// Each ends in `/#`
+        #[arg(long)]
+        wildcards: bool,
+    },
 }
 
 fn rounds() -> clap::builder::RangedI64ValueParser<u32> {

@@ -16,6 +16,7 @@ mod control;
 mod dial;
 mod error;
 mod exchange;
+mod filters;
 mod frame;
 mod handshake;
 mod idle;
@@ -79,6 +80,9 @@ fn run(arguments: &Arguments) -> Result<Report, BenchError> {
         Scenario::Burst { subscribers, messages, rounds, control_rate } => {
             let plan = BurstPlan { subscribers, messages, rounds, control_rate };
             Ok(Report::Burst(burst::run(shared, plan)?))
+        }
+        Scenario::Filters { filters, wildcards } => {
+            Ok(Report::Filters(filters::run(shared, filters, wildcards)?))
         }
         ref scenario => {
             let plan = Plan::of(scenario, &shared.prefix).expect("every other scenario has messages");

@@ -72,7 +72,8 @@ impl Plan {
             | Scenario::Idle { .. }
             | Scenario::Takeover { .. }
             | Scenario::Stall { .. }
-            | Scenario::Burst { .. } => None,
+            | Scenario::Burst { .. }
+            | Scenario::Filters { .. } => None,
         }
     }
 

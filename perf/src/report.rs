@@ -3,6 +3,7 @@
 use crate::broker::{CpuTime, Process};
 use crate::burst::BurstReport;
 use crate::error::BenchError;
+use crate::filters::FiltersReport;
 use crate::ledger::Violations;
 use crate::stall::StallReport;
 use crate::takeover::TakeoverReport;
@@ -194,6 +195,8 @@ pub enum Report {
     Stall(StallReport),
     /// Of a message to very many.
     Burst(BurstReport),
+    /// Of very many filters.
+    Filters(FiltersReport),
 }
 
 impl Report {
@@ -238,6 +241,7 @@ impl fmt::Display for Report {
             Report::Takeover(report) => report.fmt(f),
             Report::Stall(report) => report.fmt(f),
             Report::Burst(report) => report.fmt(f),
+            Report::Filters(report) => report.fmt(f),
         }
     }
 }

@@ -127,6 +127,8 @@ fn a_closed_connection_and_a_lower_grant_fail_the_run() {
     assert!(said.contains("closed the connection of publisher"), "{said}");
     let (_, said) = fails(Fault::Downgrade, &[PAIRS, &["-q", "1"]].concat());
     assert!(said.contains("granted 0x00"), "{said}");
+    let (_, said) = fails(Fault::Downgrade, &["filters", "--filters", "150", "-q", "1"]);
+    assert!(said.contains("granted 0x00"), "{said}");
 }
 
 #[test]
