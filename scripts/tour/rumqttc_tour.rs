@@ -19,6 +19,9 @@ struct Ports {
     web_socket: u16,
 }
 
+/// A stop and its name.
+type Stop = (&'static str, fn(Ports));
+
 /// A client id or topic level that no other stop uses.
 fn unique(name: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -497,7 +500,7 @@ mod v5 {
 fn main() {
     let ports: Vec<u16> = std::env::args().skip(1).map(|port| port.parse().expect("a port")).collect();
     let ports = Ports { tcp: ports[0], web_socket: ports[1] };
-    let stops: [(&str, fn(Ports)); 8] = [
+    let stops: [Stop; 8] = [
         ("3.1.1, every QoS and transport", v311::every_qos_and_transport),
         ("3.1.1, sessions, retained and wills", v311::sessions_retained_and_wills),
         ("5, every transport", v5::every_transport),
