@@ -35,31 +35,17 @@ stall1large|the same in messages of 100 kB|1|stall -q 1 $stall --mib-per-second 
 burst|one message to $connections subscribers|1|$burst|all_have_it_ms during.longest_gap_us during.p99_us|p99 < 5000 µs
 burst20|20 messages in a row|1|$burst --messages 20|all_have_it_ms during.longest_gap_us during.p99_us|p99 < 5000 µs
 burst1|one message, QoS 1|1|$burst -q 1|all_have_it_ms during.longest_gap_us during.p99_us|p99 < 5000 µs
+filters|100,000 filters on one client|1|filters|seconds rss_mb|≤ 0.5 s, ≤ 30 MB
+filters3|100,000 wildcard filters on one client, 3 shards|3|filters --wildcards|seconds rss_mb|≤ 0.5 s, ≤ 30 MB
 idle|$connections connections, one own filter each|1|idle --connections $connections --own-filter --seconds $idle_seconds|rss_bytes_per_connection cpu_percent shard_wakeups|≤ 850 B, < 0.1 %, ≤ 1/s
 idle4|the same on 4 shards|4|idle --connections $connections --own-filter --seconds $idle_seconds|rss_bytes_per_connection cpu_percent shard_wakeups|< 0.1 %, ≤ 1/s"
 wanted=${DONE_ROWS:-$(cut -d'|' -f1 <<<"$rows")}
 
-work=$(mktemp -d)
-broker_pid=
-stop_broker() {
-    [ -n "$broker_pid" ] || return 0
-    kill "$broker_pid" 2>/dev/null || true
-    for _ in $(seq 100); do kill -0 "$broker_pid" 2>/dev/null || break; sleep 0.1; done
-    kill -9 "$broker_pid" 2>/dev/null && echo "the broker ignored SIGTERM for 10 s" >&2
-    wait "$broker_pid" 2>/dev/null || true
-    broker_pid=
-}
-trap 'stop_broker; rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
-
-for tool in taskset awk timeout python3; do
-    command -v $tool >/dev/null || { echo "done-when.sh needs $tool" >&2; exit 2; }
-done
+source scripts/broker.sh
+need_tools taskset awk timeout python3
 many=0
 [ "$(nproc)" -ge 2 ] && many=1
-ulimit -n "$(ulimit -Hn)"
-cargo build --release --bin shardmq --bin shardmq-bench --workspace >&2
-bin=${CARGO_TARGET_DIR:-target}/release
+build_release
 broker=${DONE_BROKER:-$bin/shardmq}
 
 # Limits above the load: what is dropped for a full queue would otherwise count as lost.
@@ -67,7 +53,7 @@ cat >"$work/broad.ron" <<RON
 (
     max_connections: $((connections + 100)),
     stats_interval: 0,
-    limits: (queue_messages_max: 1_000_000, queue_bytes_max: "1 GiB"),
+    limits: (queue_messages_max: 1_000_000, queue_bytes_max: "1 GiB", filters_per_client_max: 1_000_000),
 )
 RON
 # A stalled subscriber and idle connections meet the limits that an operator would have.
@@ -75,28 +61,12 @@ cat >"$work/usual.ron" <<RON
 ( max_connections: $((connections + 100)) )
 RON
 
-free_port() {
-    local port
-    while port=$((20000 + RANDOM % 10000)); do
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
-    done
-}
-
-# Starts the broker with driver $1 and $2 shards, configuration $3, on port $4; false when it does not listen within 10 s.
+# Starts the broker with driver $1 and $2 shards, configuration $3, on port $4.
 start_broker() {
     local pin=()
     [ "$2" = 1 ] && [ $many = 1 ] && pin=(taskset -c 0)
-    "${pin[@]}" "$broker" run --config "$work/$3.ron" --listen "127.0.0.1:$4" --shards "$2" --io "$1" --log-level warn \
-        >"$work/broker.log" 2>&1 &
-    broker_pid=$!
-    for _ in $(seq 200); do
-        kill -0 "$broker_pid" 2>/dev/null || break
-        (exec 3<>"/dev/tcp/127.0.0.1/$4") 2>/dev/null && return 0
-        sleep 0.05
-    done
-    echo "the broker did not start:" >&2
-    tail -3 "$work/broker.log" >&2
-    return 1
+    launch "the broker" "$4" "${pin[@]}" "$broker" run --config "$work/$3.ron" --listen "127.0.0.1:$4" --shards "$2" --io "$1" \
+        --log-level warn
 }
 
 # The keys $1 of the report, as text; `shard_wakeups` is the busiest shard thread's.
@@ -109,6 +79,9 @@ for key in sys.argv[2].split():
     if key == "shard_wakeups":
         rates = [w["per_second"] for w in report["broker"]["wakeups"] if w["thread"].startswith("shardmq-") and w["thread"][8:].isdigit()]
         texts.append(f"wake-ups/s of a shard {max(rates, default=float('nan')):.2f}")
+        continue
+    if key == "rss_mb":
+        texts.append(f"RSS {report['rss_bytes'] / 1e6:.1f} MB")
         continue
     value = report
     for part in key.split("."):

@@ -32,22 +32,8 @@ idle|idle, bytes per connection|idle --connections $idle|rss_bytes_per_connectio
 idlefilter|idle with own filter, bytes|idle --connections $idle --own-filter|rss_bytes_per_connection|0|850|"
 wanted=${FIGURES_COLUMNS:-$(cut -d'|' -f1 <<<"$columns")}
 
-work=$(mktemp -d)
-broker_pid=
-stop_broker() {
-    [ -n "$broker_pid" ] || return 0
-    kill "$broker_pid" 2>/dev/null || true
-    for _ in $(seq 100); do kill -0 "$broker_pid" 2>/dev/null || break; sleep 0.1; done
-    kill -9 "$broker_pid" 2>/dev/null && echo "the broker ignored SIGTERM for 10 s" >&2
-    wait "$broker_pid" 2>/dev/null || true
-    broker_pid=
-}
-trap 'stop_broker; rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
-
-for tool in taskset awk; do
-    command -v $tool >/dev/null || { echo "figures.sh needs $tool" >&2; exit 2; }
-done
+source scripts/broker.sh
+need_tools taskset awk
 mosquitto=$(command -v mosquitto || ls /usr/sbin/mosquitto 2>/dev/null || true)
 if [[ " $brokers " == *" mosquitto "* && -z "$mosquitto" ]]; then
     echo "mosquitto is not installed (apt-get install mosquitto), or leave it out with FIGURES_BROKERS" >&2
@@ -59,18 +45,9 @@ if [ "$(nproc)" -ge 2 ]; then
 else
     echo "only one CPU: broker and generator share it, the figures are worth little" >&2
 fi
-cargo build --release --bin shardmq --bin shardmq-bench --workspace >&2
-bin=${CARGO_TARGET_DIR:-target}/release
-ulimit -n "$(ulimit -Hn)"
+build_release
 
-free_port() {
-    local port
-    while port=$((20000 + RANDOM % 10000)); do
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
-    done
-}
-
-# Starts broker $1 on port $2; sets broker_pid; false when it does not listen within 5 s.
+# Starts broker $1 on port $2.
 start_broker() {
     local command
     case $1 in
@@ -83,16 +60,7 @@ start_broker() {
         [ -z "${FIGURES_CONFIG:-}" ] || command+=(--config "$FIGURES_CONFIG") ;;
     *) echo "no broker is called $1" >&2; exit 2 ;;
     esac
-    "${pin_broker[@]}" "${command[@]}" >"$work/broker.log" 2>&1 &
-    broker_pid=$!
-    for _ in $(seq 100); do
-        kill -0 "$broker_pid" 2>/dev/null || break
-        (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null && return 0
-        sleep 0.05
-    done
-    echo "$1 did not start:" >&2
-    tail -3 "$work/broker.log" >&2
-    return 1
+    launch "$1" "$2" "${pin_broker[@]}" "${command[@]}"
 }
 
 field() { sed -n "s/.*\"$1\":\(-\{0,1\}[0-9.e+-]*\).*/\1/p" "$2"; }
