@@ -49,7 +49,11 @@ impl World {
         } else if is(weights.subscribe) {
             self.subscribe_something(socket);
         } else if is(weights.unsubscribe) {
-            let filter = Filter::numbered(self.random.below(Filter::COUNT as u64) as usize);
+            let filter = if self.random.one_in(self.profile.shares_one_in) {
+                self.pick_share()
+            } else {
+                Filter::numbered(self.random.below(Filter::PLAIN as u64) as usize)
+            };
             self.unsubscribe(socket, filter);
         } else if is(weights.ping) {
             self.ping(socket);

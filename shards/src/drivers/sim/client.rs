@@ -2,6 +2,8 @@
 
 use super::ledger::{ClientId, MessageId, SessionId};
 use super::network::SocketId;
+use super::publish::ALIASES;
+use super::topics::Topic;
 use crate::base::time::Time;
 use crate::wire::{PacketId, Version};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,6 +41,8 @@ pub struct Client {
     pub outgoing: BTreeMap<PacketId, Outgoing>,
     /// QoS 2 packet ids received and not released.
     pub incoming: BTreeSet<PacketId>,
+    /// QoS 2 packet ids whose PUBLISH was answered with an error.
+    pub refused: BTreeSet<PacketId>,
     next_id: PacketId,
     early_ids: u16,
 }
@@ -56,6 +60,7 @@ impl Client {
             state_of: None,
             outgoing: BTreeMap::new(),
             incoming: BTreeSet::new(),
+            refused: BTreeSet::new(),
             next_id: PacketId::MIN,
             early_ids: 0,
         }
@@ -179,6 +184,10 @@ pub struct Link {
     pub stalled: bool,
     /// PINGREQ without answer.
     pub pings: u32,
+    /// Topic aliases that the broker takes; none before CONNACK says so.
+    pub alias_max: u16,
+    /// What the client's aliases stand for.
+    pub aliases: [Option<Topic>; ALIASES as usize],
     /// QoS > 0 messages that the broker takes at a time; few before CONNACK says how many.
     pub quota: usize,
 }
@@ -212,6 +221,8 @@ impl Link {
             requests: BTreeMap::new(),
             stalled: false,
             pings: 0,
+            alias_max: 0,
+            aliases: [None; ALIASES as usize],
             quota: 3,
         }
     }

@@ -3,10 +3,11 @@
 use super::client::{Link, Sent};
 use super::ledger::{ClientId, Fate, MessageId};
 use super::network::{ClientEnd, SocketId};
-use super::publish::{Intent, payload_of};
-use super::topics::{RETAINED_FROM, TOPICS, WILLS_FROM};
+use super::properties::{payload_of, properties_of};
+use super::publish::Intent;
+use super::topics::{RETAINED_FROM, RETAINED_WILLS, TOPICS, WILLS_FROM};
 use super::world::World;
-use crate::wire::{Connect, QoS, Version, Will, WillProperties};
+use crate::wire::{Connect, PublishProperties, QoS, Version, Will, WillProperties};
 use std::num::NonZeroU16;
 
 impl World {
@@ -54,13 +55,14 @@ impl World {
             connect.properties.session_expiry = (expiry > 0).then_some(expiry);
             connect.properties.receive_maximum = reads;
         }
-        let payload = will.map(|(id, _)| payload_of(id, 0));
+        let payload = will.map(|(id, _)| payload_of(id, self.ledger.messages[id as usize].filler));
         if let (Some((id, delay)), Some(payload)) = (will, &payload) {
             let message = &self.ledger.messages[id as usize];
             let delay = (version == Version::V5 && delay > 0).then_some(delay);
-            let properties = WillProperties { delay, ..WillProperties::default() };
+            let properties = will_properties(properties_of(id, message, payload), (delay, message.expiry));
             let topic = TOPICS[message.topic];
-            connect.will = Some(Will { qos: message.qos, retain: false, topic, payload, properties });
+            connect.will =
+                Some(Will { qos: message.qos, retain: message.retain, topic, payload, properties });
         }
         let mut bytes = Vec::new();
         connect.encode(&mut bytes);
@@ -100,9 +102,29 @@ impl World {
         let v5 = self.clients[client].version == Version::V5;
         let delay = if v5 { *self.random.pick(&[0, 0, 3, 30]) } else { 0 };
         let topic = WILLS_FROM + self.random.below((TOPICS.len() - WILLS_FROM) as u64) as usize;
-        let qos = *self.random.pick(&QoS::ALL);
+        let retain = topic == RETAINED_WILLS;
+        let qos = if retain { QoS::AtLeastOnce } else { *self.random.pick(&QoS::ALL) };
         let mut message = self.message(client, socket, topic, qos);
         message.fate = Fate::Carried;
+        message.retain = retain;
+        message.expiry = (v5 && self.random.one_in(4)).then(|| 1 + self.random.below(9) as u32);
+        self.dress(&mut message);
         (self.ledger.publish(message), delay)
+    }
+}
+
+/// The will's properties: those of its message, with its delay and expiry in seconds.
+fn will_properties(
+    of: PublishProperties<'_>,
+    (delay, message_expiry): (Option<u32>, Option<u32>),
+) -> WillProperties<'_> {
+    WillProperties {
+        delay,
+        message_expiry,
+        payload_format_utf8: of.payload_format_utf8,
+        content_type: of.content_type,
+        response_topic: of.response_topic,
+        correlation_data: of.correlation_data,
+        user: of.user,
     }
 }

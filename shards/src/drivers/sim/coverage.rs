@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// States that a set of runs must reach, each at least once.
-pub const STATES: [&str; 36] = [
+pub const STATES: [&str; 41] = [
     "a claim is refused as stale: claims arrive in reverse order",
     "a release is overtaken by a claim",
     "a fingerprint collision between subscribed filters",
@@ -42,6 +42,11 @@ pub const STATES: [&str; 36] = [
     "the coordinator has its own thread",
     "messages cross shards",
     "a lane is full",
+    "an alias stands for a topic",
+    "an alias comes to stand for another topic",
+    "a client refuses a QoS 2 message",
+    "a shared group is steady",
+    "a copy goes to another member",
 ];
 
 /// How often each state was reached.
@@ -126,6 +131,7 @@ impl World {
                 ("messages cross shards", counters.remote_in),
                 ("a reply waits for the log", shard.replies_held),
                 ("a lane is full", shard.lanes_full),
+                ("a copy goes to another member", counters.moved),
             ];
             for (state, times) in reached {
                 coverage.add(state, times);

@@ -4,13 +4,14 @@
 //! Steps of the run are its clock: a SUBACK counts from the step in which the shard wrote it, a PUBLISH from the step in which the shard
 //! was given its last byte. What lies between is "may".
 
-use super::failure::{Checked, fail};
 use super::network::SocketId;
-use super::topics::{Filter, TOPICS, Topic};
+use super::profile::Profile;
+use super::shared::Groups;
+use super::topics::{Filter, Topic};
 use crate::base::time::Time;
-use crate::topics::{TopicFilter, TopicName};
 use crate::wire::{QoS, RetainHandling};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Names a message: its number stands in the first four bytes of its payload.
 pub type MessageId = u32;
@@ -49,14 +50,22 @@ pub struct Published {
     pub of: Option<SessionId>,
     /// To be retained.
     pub retain: bool,
-    /// Has an expiry: may be missing.
-    pub expires: bool,
+    /// Seconds after which it is not to be delivered any more, if it was not before.
+    pub expiry: Option<u32>,
+    /// Which properties it has, as bits of [`super::properties::properties_of`].
+    pub properties: u8,
+    /// Bytes of its payload after the number.
+    pub filler: usize,
     /// How often it was sent; each may be delivered unless it is QoS 2.
     pub sends: u32,
     /// Step of the first sending.
     pub sent: u64,
     /// Step in which a shard had its last byte.
     pub arrived: Option<u64>,
+    /// When that was; for a will, when its connection ended.
+    pub arrived_at: Time,
+    /// By when it was surely handled, and its expiry had begun.
+    pub handled_by: Option<Time>,
     /// The newest log record of that shard then.
     pub log_then: u64,
     /// Known to be accepted: acknowledged, or handled on a connection that still stood when all was quiet.
@@ -70,6 +79,8 @@ pub struct Published {
 pub struct Subscription {
     /// What.
     pub filter: Filter,
+    /// The identifier, which is the session's number of the SUBSCRIBE's first filter, and one more.
+    pub identifier: Option<u32>,
     /// Granted QoS.
     pub qos: QoS,
     /// The client's own messages are left out.
@@ -80,6 +91,12 @@ pub struct Subscription {
     pub retain_handling: RetainHandling,
     /// Step of SUBSCRIBE.
     pub asked: u64,
+    /// When that was.
+    pub asked_at: Time,
+    /// Step of the next SUBSCRIBE of the same filter.
+    pub replaced: Option<u64>,
+    /// Step in which the SUBACK of that was written.
+    pub replaced_surely: Option<u64>,
     /// Step in which the SUBACK was written.
     pub promised: Option<u64>,
     /// Step of UNSUBSCRIBE.
@@ -87,6 +104,9 @@ pub struct Subscription {
     /// Step in which the UNSUBACK was written.
     pub gone: Option<u64>,
 }
+
+/// What order is promised for: publisher's link, topic, QoS of publication and of delivery.
+pub type Stream = (SocketId, Topic, QoS, QoS);
 
 /// What a session got of one message.
 #[derive(Clone, Copy, Default, Debug)]
@@ -124,7 +144,7 @@ pub struct Session {
     /// What it got.
     pub received: BTreeMap<MessageId, Received>,
     /// The newest message by publisher's link, topic, QoS of publication and of delivery.
-    newest: BTreeMap<(SocketId, Topic, QoS, QoS), MessageId>,
+    pub newest: BTreeMap<Stream, MessageId>,
     /// The last thing it saw on each topic.
     pub last_seen: BTreeMap<Topic, Kept>,
     /// The will that waits for its delay.
@@ -145,27 +165,7 @@ pub struct RetainedTopic {
     pub contested: bool,
 }
 
-/// A delivery as a client saw it.
-#[derive(Clone, Copy, Debug)]
-pub struct Delivery {
-    /// Whose session.
-    pub session: SessionId,
-    /// Which message.
-    pub message: MessageId,
-    /// On which topic.
-    pub topic: Topic,
-    /// With which QoS.
-    pub qos: QoS,
-    /// Marked as repeated.
-    pub dup: bool,
-    /// Marked as retained.
-    pub retain: bool,
-    /// When.
-    pub now: Time,
-}
-
 /// See the module's documentation.
-#[derive(Default)]
 pub struct Ledger {
     /// All messages.
     pub messages: Vec<Published>,
@@ -173,17 +173,55 @@ pub struct Ledger {
     pub sessions: Vec<Session>,
     /// What is retained.
     pub retained: BTreeMap<Topic, RetainedTopic>,
+    /// What went to shared groups.
+    pub groups: Groups,
 }
 
 impl Subscription {
-    /// Whether the filter matches.
+    /// Whether the filter is not a shared one and matches.
     pub fn matches(&self, topic: Topic) -> bool {
-        let filter = TopicFilter::new(self.filter.text()).expect("the pool holds valid filters");
-        filter.matches(TopicName::new(TOPICS[topic]).expect("the pool holds valid topics"))
+        !self.filter.is_shared() && self.filter.matches(topic)
+    }
+
+    /// Whether it may have been in force when `message` was matched, of which a copy was written in step `written`.
+    pub fn may_hold(&self, message: &Published, written: u64) -> bool {
+        let over = |end: Option<u64>| end.is_some_and(|end| message.sent > end);
+        self.asked <= written && !over(self.gone) && !over(self.replaced_surely)
+    }
+
+    /// Whether it must have been.
+    pub fn must_hold(&self, message: &Published, written: u64) -> bool {
+        let lasted = |end: Option<u64>| end.is_none_or(|end| end > written);
+        self.promised.is_some_and(|promised| promised < message.sent)
+            && lasted(self.dropped)
+            && lasted(self.replaced)
+    }
+}
+
+impl Published {
+    /// When its expiry begins at the earliest.
+    pub fn begins_at(&self) -> Time {
+        if let Fate::Due(at) = self.fate { at } else { self.arrived_at }
+    }
+
+    /// When it has surely expired.
+    pub fn expired_by(&self) -> Option<Time> {
+        Some(self.handled_by? + Duration::from_secs(u64::from(self.expiry?)))
+    }
+
+    /// Whether it may have expired by `now`.
+    pub fn may_be_expired(&self, now: Time) -> bool {
+        self.expiry.is_some_and(|seconds| self.begins_at() + Duration::from_secs(u64::from(seconds)) <= now)
     }
 }
 
 impl Ledger {
+    /// Of a run that begins.
+    pub fn new(profile: &Profile) -> Ledger {
+        let (messages, sessions, retained) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Ledger { messages, sessions, retained, groups: Groups::new(profile) }
+    }
+
     /// A message that is about to be sent for the first time.
     pub fn publish(&mut self, message: Published) -> MessageId {
         self.messages.push(message);
@@ -203,6 +241,17 @@ impl Ledger {
             before.is_some_and(|before| !before.settled && (before.link != link || before.contested));
         let write =
             RetainedTopic { last: kept, link, sent: step, settled: false, contested: crossed || again };
+        self.retained.insert(topic, write);
+    }
+
+    /// What the topic of retained wills holds from `step` on; `None`: that cannot be said.
+    pub fn keep_will(&mut self, topic: Topic, will: Option<MessageId>) {
+        let last = will.map_or(Kept::Cleared, Kept::Message);
+        let (link, sent) = will.map_or((0, 0), |will| {
+            let will = &self.messages[will as usize];
+            (will.link, will.sent)
+        });
+        let write = RetainedTopic { last, link, sent, settled: true, contested: will.is_none() };
         self.retained.insert(topic, write);
     }
 
@@ -235,83 +284,5 @@ impl Ledger {
             delayed_will: None,
         });
         self.sessions.len() - 1
-    }
-
-    /// A client got a message: it must be one that it may get, no more often than it may, and in order.
-    pub fn delivered(&mut self, delivery: Delivery) -> Checked {
-        let Some(message) = self.messages.get(delivery.message as usize) else {
-            return fail("integrity", format!("{delivery:?}: no such message"));
-        };
-        let session = &mut self.sessions[delivery.session];
-        if message.topic != delivery.topic {
-            return fail("integrity", format!("{delivery:?} was published on {}", TOPICS[message.topic]));
-        }
-        check_will(message, &delivery)?;
-        check_wanted(message, session, &delivery)?;
-        let first = !session.received.contains_key(&delivery.message);
-        if first || !delivery.dup {
-            session.last_seen.insert(delivery.topic, Kept::Message(delivery.message));
-        }
-        let received = session.received.entry(delivery.message).or_default();
-        received.fresh += u32::from(!delivery.dup || delivery.qos == QoS::ExactlyOnce);
-        let allowed = allowed_deliveries(message, session);
-        let fresh = session.received[&delivery.message].fresh;
-        if fresh > allowed {
-            let what = format!("{delivery:?}: delivered {fresh} times, at most {allowed} are right");
-            return fail("exactly once", what);
-        }
-        if first && !delivery.retain {
-            check_order(message, session, &delivery)?;
-        }
-        Ok(())
-    }
-}
-
-/// A will may only come after its connection has ended without DISCONNECT, and after its delay.
-fn check_will(message: &Published, delivery: &Delivery) -> Checked {
-    match message.fate {
-        Fate::Void => fail("will", format!("{delivery:?}: this will must not be published")),
-        Fate::Due(at) if at > delivery.now => {
-            fail("will", format!("{delivery:?}: this will is due at {at:?} only"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_wanted(message: &Published, session: &Session, delivery: &Delivery) -> Checked {
-    // A client whose session has ended is somebody else when it comes back.
-    let own = message.of == Some(delivery.session) && !delivery.retain;
-    let wanted = session.subscriptions.iter().filter(|subscription| {
-        subscription.matches(message.topic)
-            && subscription.gone.is_none_or(|gone| message.sent <= gone)
-            && !(own && subscription.no_local)
-    });
-    match wanted.map(|subscription| subscription.qos).max() {
-        None => fail("unwanted", format!("{delivery:?} matches no subscription")),
-        Some(granted) if delivery.qos > granted.min(message.qos) => {
-            fail("unwanted", format!("{delivery:?} exceeds the granted QoS {granted:?}"))
-        }
-        Some(_) => Ok(()),
-    }
-}
-
-fn allowed_deliveries(message: &Published, session: &Session) -> u32 {
-    let subscribed = session.subscriptions.iter().filter(|subscription| subscription.matches(message.topic));
-    let retained = if message.retain { subscribed.count() as u32 } else { 0 };
-    let live = if message.qos == QoS::AtLeastOnce { message.sends } else { 1 };
-    live + retained
-}
-
-fn check_order(message: &Published, session: &mut Session, delivery: &Delivery) -> Checked {
-    // What was sent twice may have been dropped from a full queue once and got through later.
-    if message.fate != Fate::Sent || message.sends > 1 {
-        return Ok(());
-    }
-    let stream = (message.link, message.topic, message.qos, delivery.qos);
-    match session.newest.insert(stream, delivery.message) {
-        Some(newest) if newest > delivery.message => {
-            fail("order", format!("{delivery:?} after message {newest} of the same publisher and topic"))
-        }
-        _ => Ok(()),
     }
 }

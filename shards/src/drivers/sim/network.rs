@@ -1,9 +1,19 @@
 //! Simulated sockets: two byte streams each, with a window, and the ways in which a peer can go.
 
+use crate::base::time::Time;
 use std::collections::VecDeque;
 
 /// Names a socket; the same number names the client's link over it.
 pub type SocketId = usize;
+
+/// When something was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    /// In which step.
+    pub step: u64,
+    /// At which time.
+    pub at: Time,
+}
 
 /// What the client has done with its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,8 +38,8 @@ pub struct Endpoint {
     written: u64,
     /// Bytes that the client has read.
     pub read: u64,
-    /// Up to which byte the broker had written at which step.
-    marks: VecDeque<(u64, u64)>,
+    /// Up to which byte the broker had written when.
+    marks: VecDeque<(u64, Moment)>,
     /// The client's end.
     pub client: ClientEnd,
     /// The broker has closed its end.
@@ -71,12 +81,12 @@ impl Endpoint {
         }
     }
 
-    /// The broker writes at `step`.
-    pub fn write(&mut self, bytes: &[u8], step: u64) {
+    /// The broker writes.
+    pub fn write(&mut self, bytes: &[u8], moment: Moment) {
         self.written += bytes.len() as u64;
         if matches!(self.client, ClientEnd::Open | ClientEnd::Vanished) {
             self.to_client.extend(bytes);
-            self.marks.push_back((self.written, step));
+            self.marks.push_back((self.written, moment));
         }
     }
 
@@ -104,8 +114,8 @@ impl Endpoint {
         self.broker_closed && self.to_client.is_empty()
     }
 
-    /// At which step the broker had written the bytes before `offset`. Offsets must rise from call to call.
-    pub fn written_at(&mut self, offset: u64) -> u64 {
+    /// When the broker had written the bytes before `offset`. Offsets must rise from call to call.
+    pub fn written_at(&mut self, offset: u64) -> Moment {
         while self.marks.front().is_some_and(|(end, _)| *end < offset) {
             self.marks.pop_front();
         }

@@ -24,6 +24,7 @@ impl World {
                         let message = self.ledger.message(id);
                         if message.arrived.is_none() {
                             message.arrived = Some(self.step);
+                            message.arrived_at = self.now;
                             message.log_then = log_before;
                         }
                     }
@@ -63,6 +64,10 @@ impl World {
         let Some((session, before)) = self.seen.get(&place).cloned() else {
             return self.started(thread, view);
         };
+        if before.epoch != view.epoch {
+            // Perhaps it had several connections within the step.
+            self.ledger.groups.disturb(&self.ledger.sessions[session].subscriptions, Some(self.step));
+        }
         if before.connection != view.connection {
             if before.connection.is_some() {
                 self.detached(session, &view);
@@ -82,6 +87,7 @@ impl World {
             session.connected_since = None;
         } else if session.connected_since.is_none() {
             session.connected_since = Some(self.step);
+            self.ledger.groups.disturb(&session.subscriptions, None);
         }
     }
 
@@ -179,6 +185,7 @@ impl World {
         record.connected_since = None;
         record.offline_since = if view.connection.is_none() { view.offline_since } else { self.now };
         let Some(socket) = record.link.take() else { return };
+        self.ledger.groups.disturb(&record.subscriptions, Some(self.step));
         self.trace(|| format!("link {socket} detached from session {session}"));
         self.links[socket].detached = true;
         self.will_of(session, socket);
@@ -201,6 +208,7 @@ impl World {
         }
         let message = self.ledger.message(will);
         (message.fate, message.sent, message.arrived, message.of) = (fate, step, Some(step), Some(session));
+        message.arrived_at = now;
     }
 
     fn ended(&mut self, session: SessionId) -> Checked {

@@ -1,8 +1,21 @@
 //! What a seed decides about a run: the size of the broker, its limits, and what clients do how often.
 
+use super::topics::SHARE_NAMES;
 use crate::base::limits::Limits;
 use crate::base::random::Random;
+use crate::topics::{ShareStrategies, ShareStrategy};
 use std::time::Duration;
+
+/// All of them; round robin, which promises most, a bit more often.
+const STRATEGIES: [ShareStrategy; 7] = [
+    ShareStrategy::RoundRobin,
+    ShareStrategy::RoundRobin,
+    ShareStrategy::Random,
+    ShareStrategy::Sticky,
+    ShareStrategy::HashClient,
+    ShareStrategy::HashTopic,
+    ShareStrategy::Local,
+];
 
 /// The kind of run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,12 +32,21 @@ pub enum Flavor {
     Retained,
     /// Subscriptions that come and go, fingerprints that collide.
     Interest,
+    /// Shared groups whose members come and go.
+    Shared,
 }
 
 impl Flavor {
     /// All of them.
-    pub const ALL: [Flavor; 6] =
-        [Flavor::Mixed, Flavor::Roomy, Flavor::Takeover, Flavor::FanOut, Flavor::Retained, Flavor::Interest];
+    pub const ALL: [Flavor; 7] = [
+        Flavor::Mixed,
+        Flavor::Roomy,
+        Flavor::Takeover,
+        Flavor::FanOut,
+        Flavor::Retained,
+        Flavor::Interest,
+        Flavor::Shared,
+    ];
 }
 
 /// See the module's documentation.
@@ -52,6 +74,10 @@ pub struct Profile {
     pub rest_every: u64,
     /// Bytes that a socket holds for a client that does not read.
     pub window: usize,
+    /// One SUBSCRIBE or UNSUBSCRIBE in so many is about a shared group.
+    pub shares_one_in: u64,
+    /// How the groups spread their messages, in the order of their names.
+    pub strategies: [ShareStrategy; SHARE_NAMES.len()],
     /// The operator's limits.
     pub limits: Limits,
     /// Of 1,000 actions of a connected client, how many are of each kind.
@@ -87,6 +113,7 @@ impl Profile {
         };
         let tiny = match flavor {
             Flavor::Roomy => false,
+            Flavor::Shared => random.one_in(4),
             Flavor::Retained => random.one_in(5),
             _ => random.one_in(2),
         };
@@ -94,11 +121,9 @@ impl Profile {
         Profile {
             flavor,
             shards,
-            clients: 3 + random.below(if matches!(flavor, Flavor::FanOut | Flavor::Retained) {
-                12
-            } else {
-                7
-            }) as usize,
+            clients: 3 + random.below(
+                if matches!(flavor, Flavor::FanOut | Flavor::Retained | Flavor::Shared) { 12 } else { 7 },
+            ) as usize,
             lane_slots: if random.one_in(2) { 2 + random.below(3) as usize } else { 64 },
             fingerprint_bits: *random.pick(&[1, 3, 8, 8, 64]),
             coordinator_thread: shards > 4 || random.one_in(3),
@@ -107,9 +132,25 @@ impl Profile {
             laggard: random.one_in(3).then(|| random.below(shards as u64) as usize),
             rest_every: if flavor == Flavor::Retained { 600 } else { 400 },
             window: *random.pick(&[128, 1_000, 20_000, 200_000]),
+            shares_one_in: if flavor == Flavor::Shared { 2 } else { 8 },
+            strategies: std::array::from_fn(|_| *random.pick(&STRATEGIES)),
             limits: limits(tiny, fan_out, random),
             weights: weights(flavor),
         }
+    }
+}
+
+impl Profile {
+    /// The strategies as the broker wants them.
+    pub fn share_strategies(&self) -> ShareStrategies {
+        let groups = SHARE_NAMES.into_iter().map(Box::from).zip(self.strategies).collect();
+        ShareStrategies::new(ShareStrategy::default(), groups)
+    }
+
+    /// The strategy of the group with this share name.
+    pub fn strategy(&self, name: &str) -> ShareStrategy {
+        let number = SHARE_NAMES.iter().position(|known| *known == name);
+        self.strategies[number.expect("a name of the pool")]
     }
 }
 
@@ -136,6 +177,9 @@ fn weights(flavor: Flavor) -> Weights {
         Flavor::FanOut => Weights { publish: 330, subscribe: 90, leave: 6, again: 4, ..mixed },
         Flavor::Retained => {
             Weights { publish: 120, subscribe: 300, unsubscribe: 200, leave: 5, again: 5, stall: 3, ..mixed }
+        }
+        Flavor::Shared => {
+            Weights { publish: 300, subscribe: 50, unsubscribe: 30, leave: 8, again: 6, ..mixed }
         }
         Flavor::Interest => Weights { publish: 200, subscribe: 150, unsubscribe: 100, ..mixed },
     }

@@ -4,9 +4,16 @@ use super::client::{Outgoing, Sent};
 use super::ledger::{ClientId, Fate, Kept, MessageId, Published};
 use super::network::SocketId;
 use super::profile::Flavor;
-use super::topics::{RETAINED_FROM, TOPICS, Topic, WILLS_FROM};
+use super::properties::{EVERYTHING, payload_of, properties_of};
+use super::topics::{RETAINED_FROM, SHARED_FROM, TOPICS, Topic, WILLS_FROM};
 use super::world::World;
 use crate::wire::{Packet, PacketId, Publish, PublishProperties, QoS, Version};
+use std::num::NonZeroU16;
+
+/// Filler of a large message: more than a small socket takes, and more than some clients.
+pub const LARGE_BYTES: usize = 4_500;
+/// Aliases that a client uses: few, so that they change.
+pub const ALIASES: u16 = 2;
 
 /// A PUBLISH as a client means it.
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +38,14 @@ impl World {
             qos,
             of: self.links[link].attached.map(|attached| attached.session),
             retain: false,
-            expires: false,
+            expiry: None,
+            properties: 0,
+            filler: 0,
             sends: 1,
             sent: self.step,
             arrived: None,
+            arrived_at: self.now,
+            handled_by: None,
             log_then: 0,
             certain: false,
             fate: Fate::Sent,
@@ -48,7 +59,7 @@ impl World {
         let qos = if retained { QoS::ALL[topic % 3] } else { *self.random.pick(&QoS::ALL) };
         let v5 = self.clients[client].version == Version::V5;
         let clear = retained && self.random.one_in(6);
-        let expiry = (v5 && !retained && self.random.one_in(15)).then(|| 1 + self.random.below(5) as u32);
+        let expiry = (v5 && self.random.one_in(15)).then(|| 1 + self.random.below(9) as u32);
         let repeats = if self.random.one_in(6) { 1 + self.random.below(8) } else { 1 };
         for _ in 0..repeats {
             self.publish(socket, Intent { topic, qos, clear, expiry });
@@ -62,6 +73,7 @@ impl World {
                 (RETAINED_FROM + client, RETAINED_FROM + client + 1)
             }
             Flavor::Retained => (0, RETAINED_FROM),
+            Flavor::Shared if self.random.below(4) > 0 => (SHARED_FROM, RETAINED_FROM),
             Flavor::FanOut => (0, 3),
             _ => (0, WILLS_FROM),
         };
@@ -76,14 +88,14 @@ impl World {
         if qos > QoS::AtMostOnce && self.clients[client].outgoing.len() >= quota {
             return;
         }
-        let retain = topic >= RETAINED_FROM;
         if clear {
             return self.clear_retained(socket, topic);
         }
         let mut message = self.message(client, socket, topic, qos);
-        message.retain = retain;
-        message.expires = expiry.is_some();
+        message.retain = topic >= RETAINED_FROM;
         message.sends = 0;
+        message.expiry = expiry;
+        self.dress(&mut message);
         let id = self.ledger.publish(message);
         let packet_id = (qos > QoS::AtMostOnce).then(|| self.clients[client].packet_id(&self.links[socket]));
         if let Some(packet_id) = packet_id {
@@ -93,7 +105,16 @@ impl World {
             };
             self.clients[client].outgoing.insert(packet_id, state);
         }
-        self.send_publish_expiring(socket, id, packet_id, (false, expiry));
+        self.send_publish(socket, id, packet_id, false);
+    }
+
+    /// Decides what a message is made of.
+    pub(super) fn dress(&mut self, message: &mut Published) {
+        message.filler = if self.random.one_in(20) { LARGE_BYTES } else { self.random.below(30) as usize };
+        let v5 = self.clients[message.client].version == Version::V5;
+        if v5 && self.random.one_in(4) {
+            message.properties = self.random.below(u64::from(EVERYTHING) + 1) as u8;
+        }
     }
 
     fn clear_retained(&mut self, socket: SocketId, topic: Topic) {
@@ -118,43 +139,43 @@ impl World {
         packet_id: Option<PacketId>,
         dup: bool,
     ) {
-        self.send_publish_expiring(socket, id, packet_id, (dup, None));
-    }
-
-    fn send_publish_expiring(
-        &mut self,
-        socket: SocketId,
-        id: MessageId,
-        packet_id: Option<PacketId>,
-        (dup, expiry): (bool, Option<u32>),
-    ) {
-        let step = self.step;
-        let large = self.random.one_in(20);
-        let filler = if large { 4_500 } else { self.random.below(30) as usize };
         let message = self.ledger.message(id);
         message.sends += 1;
-        let (topic, retain) = (message.topic, message.retain);
-        let payload = payload_of(id, filler);
+        let message = message.clone();
+        let payload = payload_of(id, message.filler);
+        let (name, topic_alias) = self.alias(socket, message.topic);
+        let properties = properties_of(id, &message, &payload);
         let publish = Publish {
             dup,
             qos: message.qos,
-            retain,
-            topic: TOPICS[topic],
+            retain: message.retain,
+            topic: name,
             packet_id,
-            properties: PublishProperties { message_expiry: expiry, ..PublishProperties::default() },
+            properties: PublishProperties { message_expiry: message.expiry, topic_alias, ..properties },
             payload: &payload,
         };
-        if retain {
-            self.ledger.write_retained(topic, Kept::Message(id), (socket, dup), step);
+        if message.retain {
+            let step = self.step;
+            self.ledger.write_retained(message.topic, Kept::Message(id), (socket, dup), step);
         }
         self.send_packet(socket, &Packet::Publish(publish), Sent::Publish(id));
     }
-}
 
-/// The number of the message, then as many filler bytes as asked for.
-pub fn payload_of(id: MessageId, filler: usize) -> Vec<u8> {
-    let number = id.to_be_bytes();
-    let mut payload = number.to_vec();
-    payload.resize(4 + filler, number[3]);
-    payload
+    /// The topic as it is written: sometimes with an alias, which may have stood for another one, sometimes as an alias alone.
+    fn alias(&mut self, socket: SocketId, topic: Topic) -> (&'static str, Option<NonZeroU16>) {
+        let link = &mut self.links[socket];
+        let highest = link.alias_max.min(ALIASES);
+        if highest == 0 || !self.random.one_in(3) {
+            return (TOPICS[topic], None);
+        }
+        if let Some(alias) = link.aliases.iter().position(|of| *of == Some(topic)) {
+            self.coverage.reach("an alias stands for a topic");
+            return ("", NonZeroU16::new(alias as u16 + 1));
+        }
+        let alias = self.random.below(u64::from(highest)) as usize;
+        if link.aliases[alias].replace(topic).is_some() {
+            self.coverage.reach("an alias comes to stand for another topic");
+        }
+        (TOPICS[topic], NonZeroU16::new(alias as u16 + 1))
+    }
 }

@@ -1,12 +1,11 @@
 //! A model client reads: it checks what the protocol lets it expect, answers, and tells the reference what it got.
 
-use super::client::{LinkState, Outgoing, Request};
+use super::client::{LinkState, Outgoing};
 use super::failure::{Checked, ensure, fail};
-use super::ledger::{Delivery, Kept, SessionId};
-use super::network::{ClientEnd, SocketId};
-use super::topics::TOPICS;
+use super::ledger::SessionId;
+use super::network::{ClientEnd, Moment, SocketId};
 use super::world::World;
-use crate::wire::{Ack, Connack, Packet, Publish, QoS, ReasonCode, Split, Suback, Version, split};
+use crate::wire::{Ack, Connack, Packet, ReasonCode, Split, Version, split};
 use std::time::Duration;
 
 /// Bytes of any packet that the broker sends in a run.
@@ -75,22 +74,18 @@ impl World {
         ensure(right, "one owner", || format!("link {socket} was closed for no reason: {link:?}"))
     }
 
-    fn client_got(&mut self, socket: SocketId, packet: &Packet<'_>, written: u64) -> Checked {
-        self.trace(|| format!("link {socket} got {packet:?} written at {written}"));
+    fn client_got(&mut self, socket: SocketId, packet: &Packet<'_>, written: Moment) -> Checked {
+        self.trace(|| format!("link {socket} got {packet:?} written at {written:?}"));
         let connecting = self.links[socket].state == LinkState::Connecting;
         ensure(connecting == matches!(packet, Packet::Connack(_)), "protocol", || {
             format!("link {socket} got {packet:?} out of turn")
         })?;
         match packet {
             Packet::Connack(connack) => self.got_connack(socket, connack),
-            Packet::Publish(publish) => self.got_publish(socket, publish),
+            Packet::Publish(publish) => self.got_publish(socket, publish, written),
             Packet::Puback(ack) => self.got_puback(socket, ack, written),
             Packet::Pubrec(ack) => self.got_pubrec(socket, ack, written),
-            Packet::Pubrel(ack) => {
-                self.clients[self.links[socket].client].incoming.remove(&ack.packet_id);
-                self.answer(socket, &Packet::Pubcomp(Ack::new(ack.packet_id)));
-                Ok(())
-            }
+            Packet::Pubrel(ack) => self.got_pubrel(socket, ack),
             Packet::Pubcomp(ack) => {
                 let outgoing = &mut self.clients[self.links[socket].client].outgoing;
                 let was = outgoing.remove(&ack.packet_id);
@@ -99,18 +94,7 @@ impl World {
                 })
             }
             Packet::Suback(suback) => self.got_suback(socket, suback, written),
-            Packet::Unsuback(unsuback) => {
-                let asked = self.links[socket].requests.remove(&unsuback.packet_id);
-                let Some(Request::Unsubscribe(dropped)) = asked else {
-                    return fail("protocol", format!("{unsuback:?} was not asked for"));
-                };
-                for (_, subscription) in
-                    self.subscriptions_of(socket).enumerate().filter(|(index, _)| dropped.contains(index))
-                {
-                    subscription.gone = Some(written);
-                }
-                Ok(())
-            }
+            Packet::Unsuback(unsuback) => self.got_unsuback(socket, unsuback, written),
             Packet::Pingresp => {
                 let link = &mut self.links[socket];
                 ensure(link.pings > 0, "protocol", || "a PINGRESP too many".into())?;
@@ -133,7 +117,7 @@ impl World {
     }
 
     /// Puts a packet on the list of what the client sends when it gets to it.
-    fn answer(&mut self, socket: SocketId, packet: &Packet<'_>) {
+    pub(super) fn answer(&mut self, socket: SocketId, packet: &Packet<'_>) {
         let version = self.clients[self.links[socket].client].version;
         let mut bytes = Vec::new();
         packet.encode(version, &mut bytes);
@@ -163,9 +147,11 @@ impl World {
         let says = connack.session_present;
         let right = client.version == Version::V31 || says == attached.present || !attached.sure;
         ensure(right, "session", || format!("link {socket}: session present is {says}, {attached:?}"))?;
+        link.alias_max = connack.properties.topic_alias_maximum.unwrap_or(0);
         link.quota = connack.properties.receive_maximum.map_or(10, |maximum| usize::from(maximum.get()));
         if client.state_of.replace(attached.session) != Some(attached.session) {
             client.incoming.clear();
+            client.refused.clear();
         }
         if attached.present {
             self.coverage.reach("a session is resumed");
@@ -174,55 +160,7 @@ impl World {
         Ok(())
     }
 
-    fn got_publish(&mut self, socket: SocketId, publish: &Publish<'_>) -> Checked {
-        let client = self.links[socket].client;
-        let attached = self.links[socket].attached.expect("CONNACK was read");
-        let topic = TOPICS.iter().position(|topic| *topic == publish.topic);
-        let Some(topic) = topic else { return fail("integrity", format!("{publish:?}")) };
-        let fresh = match (publish.qos, publish.packet_id) {
-            (QoS::AtMostOnce, _) => true,
-            (QoS::AtLeastOnce, Some(id)) => {
-                self.answer(socket, &Packet::Puback(Ack::new(id)));
-                true
-            }
-            (QoS::ExactlyOnce, Some(id)) => {
-                self.answer(socket, &Packet::Pubrec(Ack::new(id)));
-                let fresh = self.clients[client].incoming.insert(id);
-                ensure(fresh || publish.dup, "exactly once", || {
-                    format!("link {socket}: packet id {id} is used again before PUBREL")
-                })?;
-                fresh
-            }
-            (_, None) => return fail("protocol", format!("{publish:?}")),
-        };
-        if !fresh {
-            self.coverage.reach("a QoS 2 message is sent again");
-            return Ok(());
-        }
-        self.coverage.deliveries += 1;
-        let Some(number) = publish.payload.first_chunk::<4>() else {
-            let as_published =
-                self.subscriptions_of(socket).any(|subscription| subscription.retain_as_published);
-            ensure(!publish.retain || as_published, "retained", || {
-                format!("an empty message on {} came from the retained store", publish.topic)
-            })?;
-            self.ledger.sessions[attached.session].last_seen.insert(topic, Kept::Cleared);
-            return Ok(());
-        };
-        let filler = publish.payload[4..].iter().all(|byte| *byte == number[3]);
-        ensure(filler, "integrity", || format!("the payload of {publish:?} is torn"))?;
-        self.ledger.delivered(Delivery {
-            session: attached.session,
-            message: u32::from_be_bytes(*number),
-            topic,
-            qos: publish.qos,
-            dup: publish.dup,
-            retain: publish.retain,
-            now: self.now,
-        })
-    }
-
-    fn got_puback(&mut self, socket: SocketId, ack: &Ack<'_>, written: u64) -> Checked {
+    fn got_puback(&mut self, socket: SocketId, ack: &Ack<'_>, written: Moment) -> Checked {
         let client = &mut self.clients[self.links[socket].client];
         match client.outgoing.remove(&ack.packet_id) {
             Some(Outgoing::Puback(message)) => self.accepted(socket, message, written),
@@ -230,7 +168,7 @@ impl World {
         }
     }
 
-    fn got_pubrec(&mut self, socket: SocketId, ack: &Ack<'_>, written: u64) -> Checked {
+    fn got_pubrec(&mut self, socket: SocketId, ack: &Ack<'_>, written: Moment) -> Checked {
         let client = &mut self.clients[self.links[socket].client];
         match client.outgoing.remove(&ack.packet_id) {
             Some(Outgoing::Pubrec(message)) => {
@@ -244,13 +182,14 @@ impl World {
     }
 
     /// PUBACK or PUBREC: the message is the broker's from here on, and what needs a log record has it on disk.
-    fn accepted(&mut self, socket: SocketId, id: super::ledger::MessageId, written: u64) -> Checked {
+    fn accepted(&mut self, socket: SocketId, id: super::ledger::MessageId, written: Moment) -> Checked {
         let thread = self.home_of(socket);
         let message = self.ledger.message(id);
         message.certain = true;
+        message.handled_by.get_or_insert(written.at);
         let log_then = message.log_then;
         let Some(thread) = thread.filter(|_| message.retain) else { return Ok(()) };
-        let committed = self.loops[thread].committed_at(written);
+        let committed = self.loops[thread].committed_at(written.step);
         ensure(committed.0 > log_then, "acknowledged is kept", || {
             format!(
                 "message {id} was acknowledged with the log at {committed:?}, its record came after {log_then}"
@@ -263,22 +202,6 @@ impl World {
         let session = self.links[socket].attached?.session;
         let place = self.seen.iter().find(|(_, (seen, _))| *seen == session)?.0;
         Some(place.0.index())
-    }
-
-    fn got_suback(&mut self, socket: SocketId, suback: &Suback<'_>, written: u64) -> Checked {
-        let Some(Request::Subscribe(entries)) = self.links[socket].requests.remove(&suback.packet_id) else {
-            return fail("protocol", format!("{suback:?} was not asked for"));
-        };
-        let codes = suback.codes;
-        ensure(codes.len() == entries.len() && codes.iter().all(|code| *code <= 2), "suback", || {
-            format!("{suback:?} for {entries:?}")
-        })?;
-        for (_, subscription) in
-            self.subscriptions_of(socket).enumerate().filter(|(index, _)| entries.contains(index))
-        {
-            subscription.promised = Some(written);
-        }
-        Ok(())
     }
 
     /// After a resume what is not finished goes out again (MQTT-4.4.0-1); what belonged to another session is forgotten. What was sent

@@ -3,8 +3,9 @@
 use super::client::{LinkState, Outgoing};
 use super::coordinator_thread::CoordinatorLoop;
 use super::failure::{Checked, ensure, fail};
-use super::ledger::Fate;
+use super::ledger::{Fate, MessageId, Published};
 use super::network::ClientEnd;
+use super::topics::RETAINED_WILLS;
 use super::world::World;
 use crate::base::time::Time;
 use crate::coordinator::Coordinator;
@@ -57,18 +58,34 @@ impl World {
 
     /// What arrived on connections that still stand was handled.
     fn note_settled(&mut self) {
+        let mut wills = RetainedWills::default();
         for id in 0..self.ledger.messages.len() {
             let link = self.ledger.messages[id].link;
-            let stands = self.clients[self.links[link].client].current == Some(link);
+            let link = &self.links[link];
+            let stands = self.clients[link.client].current == Some(self.ledger.messages[id].link);
+            // It had its session within one step, if it had one.
+            let unseen = link.connect_arrived.is_some() && link.attached.is_none();
+            let later = link.will.is_some_and(|(_, delay)| delay > 0);
+            let now = self.now;
             let message = &mut self.ledger.messages[id];
-            let due = matches!(message.fate, Fate::Due(at) if at + TIMER_GRAIN < self.now);
+            let due = matches!(message.fate, Fate::Due(at) if at + TIMER_GRAIN < now);
+            wills.note(id as MessageId, message, (now, unseen));
             message.certain |= message.fate == Fate::Sent && stands && message.arrived.is_some() || due;
+            // Nothing lies unread but what never will be read.
+            let over = message.fate == Fate::Open || message.fate == Fate::Carried && unseen && !later;
+            if due || over || message.fate == Fate::Sent && message.arrived.is_some() {
+                message.handled_by.get_or_insert(now);
+            }
         }
         for link in &mut self.links {
             // Whatever it was to become it has become.
             link.detached |= link.attached.is_none() && link.connect_arrived.is_some();
         }
         self.ledger.settle_retained();
+        let before = std::mem::replace(&mut self.wills_pending, wills.pending);
+        if let Some(kept) = wills.kept(before) {
+            self.ledger.keep_will(RETAINED_WILLS, kept);
+        }
     }
 
     /// With nobody doing anything, for `span` of virtual time: shards wake for deadlines only, and seldom.
@@ -156,5 +173,38 @@ impl World {
             ensure(open.is_empty(), "wedge", || format!("{name} waits for acknowledgements: {open:?}"))?;
         }
         Ok(())
+    }
+}
+
+/// Retained wills since the last rest.
+#[derive(Default)]
+struct RetainedWills {
+    /// Published since then.
+    fresh: Vec<MessageId>,
+    /// Perhaps published, as deadlines are not exact.
+    pending: bool,
+    /// Perhaps published, as nobody knows how their connections ended.
+    open: bool,
+}
+
+impl RetainedWills {
+    fn note(&mut self, id: MessageId, message: &Published, (now, unseen): (Time, bool)) {
+        match message.fate {
+            _ if !message.retain || message.certain || message.handled_by.is_some() => {}
+            Fate::Due(at) if at + TIMER_GRAIN < now => self.fresh.push(id),
+            Fate::Due(at) => self.pending |= at <= now,
+            Fate::Open => self.open = true,
+            Fate::Carried => self.open |= unseen,
+            _ => {}
+        }
+    }
+
+    /// What is kept now if it has changed: one of them, or nobody knows which. `pending`: whether there was one at the last rest.
+    fn kept(&self, pending: bool) -> Option<Option<MessageId>> {
+        match self.fresh[..] {
+            [] if !self.open && !self.pending => None,
+            [one] if !self.open && !self.pending && !pending => Some(Some(one)),
+            _ => Some(None),
+        }
     }
 }

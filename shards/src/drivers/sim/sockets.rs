@@ -1,7 +1,7 @@
 //! The driver's work with sockets: reads, writes, ends, closes.
 
 use super::driver::{FLUSH_TIME, Loop, READ_BYTES_MAX, Surroundings};
-use super::network::ClientEnd;
+use super::network::{ClientEnd, Moment};
 use super::record::{Reading, cut};
 use crate::mesh::Socket;
 use crate::shard::{CloseMode, ConnectionKey, End};
@@ -63,7 +63,7 @@ impl Loop {
         let bytes = pieces.concat();
         let room = socket.room().min(bytes.len());
         let count = if around.calm { room } else { cut(around.random, room) };
-        socket.write(&bytes[..count], around.step);
+        socket.write(&bytes[..count], Moment { step: around.step, at: around.now });
         *sent += count;
         let finished = if count == bytes.len() { record.out.take().map(|(buffer, _)| buffer) } else { None };
         if count > 0 || finished.is_some() {

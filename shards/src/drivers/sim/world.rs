@@ -17,7 +17,6 @@ use crate::coordinator::Coordinator;
 use crate::drivers::turn::{CoordinatorSeat, Seat};
 use crate::mesh::{Wake, mesh_with_slots};
 use crate::shard::{Extensions, SessionKey, SessionView, Shard, ShardConfig, Terms};
-use crate::topics::ShareStrategies;
 use crate::wire::Version;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,6 +44,8 @@ pub struct World {
     pub(super) calm: bool,
     /// The next CONNECT carries a will with this delay, in seconds.
     pub(super) next_will: Option<u32>,
+    /// At the last rest a retained will was perhaps published.
+    pub(super) wills_pending: bool,
     /// Tells what happens.
     pub(super) traced: bool,
 }
@@ -70,6 +71,7 @@ impl World {
             seed,
             step: 0,
             now: Time::from_micros(1_000_000),
+            ledger: Ledger::new(&profile),
             profile,
             key,
             network: Network::default(),
@@ -77,12 +79,12 @@ impl World {
             coordinator,
             clients,
             links: Vec::new(),
-            ledger: Ledger::default(),
             seen: BTreeMap::new(),
             epochs: BTreeMap::new(),
             coverage: Coverage::default(),
             calm: false,
             next_will: None,
+            wills_pending: false,
             traced: std::env::var_os("SIM_TRACE").is_some(),
             random,
         }
@@ -221,7 +223,7 @@ fn broker(
             fingerprint_bits: profile.fingerprint_bits,
             doorways: Vec::new(),
             authentication: Default::default(),
-            share_strategies: ShareStrategies::default(),
+            share_strategies: profile.share_strategies(),
             extensions: Extensions::default(),
             terms: Terms::default(),
             connection_warm_up: 0,

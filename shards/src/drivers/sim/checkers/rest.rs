@@ -1,5 +1,6 @@
 //! What must hold when all is quiet: everybody answered, everything promised delivered, nothing left over.
 
+use crate::base::time::Time;
 use crate::drivers::sim::failure::{Checked, ensure};
 use crate::drivers::sim::ledger::{Fate, Kept, Published, Session, Subscription};
 use crate::drivers::sim::rest::TIMER_GRAIN;
@@ -16,6 +17,7 @@ impl World {
         self.check_queues()?;
         self.check_deadlines()?;
         self.check_promises()?;
+        self.check_groups()?;
         self.check_retained()
     }
 
@@ -116,7 +118,7 @@ impl World {
                 continue;
             }
             for (id, message) in self.ledger.messages.iter().enumerate() {
-                if !must_arrive(message, session) {
+                if !must_arrive(message, session, self.now) {
                     continue;
                 }
                 self.coverage.promised += 1;
@@ -170,6 +172,9 @@ impl World {
             for (topic, write) in self.ledger.retained.iter().filter(|(_, write)| !write.contested) {
                 let Kept::Message(id) = write.last else { continue };
                 let message = &self.ledger.messages[id as usize];
+                if message.may_be_expired(self.now) {
+                    continue;
+                }
                 let wanted = session
                     .subscriptions
                     .iter()
@@ -204,8 +209,10 @@ fn message_end(message: &Published, world: &World) -> crate::base::time::Time {
 }
 
 /// Whether `session` must have got `message` by now.
-fn must_arrive(message: &Published, session: &Session) -> bool {
-    let Some(arrived) = message.arrived.filter(|_| message.certain && !message.expires) else { return false };
+fn must_arrive(message: &Published, session: &Session, now: Time) -> bool {
+    let Some(arrived) = message.arrived.filter(|_| message.certain && !message.may_be_expired(now)) else {
+        return false;
+    };
     let holds = |subscription: &&Subscription| {
         subscription.matches(message.topic)
             && subscription.promised.is_some_and(|promised| promised < arrived)
