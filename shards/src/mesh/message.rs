@@ -115,6 +115,8 @@ pub struct Handoff {
     pub web_socket: Option<Box<WebSocket>>,
     /// How it has authenticated.
     pub authenticated: Option<Authenticated>,
+    /// Its WebSocket has ended already: it gets its CONNACK, and is closed.
+    pub ended: bool,
     /// The CONNECT packet and every byte read behind it.
     pub input: Vec<u8>,
 }

@@ -39,6 +39,7 @@ impl Shard {
         connection.counted = true;
         connection.moved_in = true;
         connection.beyond_maximum = handoff.beyond_maximum;
+        connection.ended = handoff.ended;
         connection.unread = handoff.input;
         if let Some(assigned) = handoff.assigned_client_id {
             connection.extra_mut().assigned_client_id = Some(assigned);

@@ -198,6 +198,8 @@ impl Shard {
             epoch: connection.epoch,
             beyond_maximum: connection.beyond_maximum,
             assigned_client_id: extra.assigned_client_id,
+            // A plain socket tells its end again there, behind what is still in it.
+            ended: connection.ended && extra.web_socket.is_some(),
             web_socket: extra.web_socket,
             authenticated: extra.authenticated,
             input: connection.unread,

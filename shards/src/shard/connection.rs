@@ -162,6 +162,11 @@ impl Connection {
         self.extra.get_or_insert_default()
     }
 
+    /// Whether it is on its way to its session: until it is there it must not be closed.
+    pub(super) fn is_claiming(&self) -> bool {
+        matches!(self.phase, Phase::Claiming | Phase::Moving)
+    }
+
     /// The CONNACK that waited. Of the rarely used part only what outlives it is kept.
     pub(super) fn take_connack(&mut self) -> Vec<u8> {
         let Some(mut extra) = self.extra.take() else { return Vec::new() };

@@ -28,14 +28,20 @@ impl Shard {
         };
         match received {
             Ok(Received::Data) => self.outputs.flush(key, connection),
+            // A claim cannot be abandoned: it ends at home. No later end could tell it there, these bytes are gone.
+            Ok(Received::Closed) if connection.is_claiming() => connection.ended = true,
             // What is parked unread counts as received, as at the end of a plain stream.
             Ok(Received::Closed) if connection.parked == Parked::Waiting => connection.ended = true,
             Ok(Received::Closed) => self.close_broken(now, key, CloseMode::Flush),
             Err(error) => {
                 let peer = connection.peer;
                 self.counters.violations += 1;
+                let claiming = connection.is_claiming();
+                connection.ended |= claiming;
                 self.report(Event::WebSocket { peer, error });
-                self.close_broken(now, key, CloseMode::Flush);
+                if !claiming {
+                    self.close_broken(now, key, CloseMode::Flush);
+                }
             }
         }
     }

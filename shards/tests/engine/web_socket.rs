@@ -348,3 +348,25 @@ fn a_will_is_published_when_a_web_socket_closes_without_disconnect() {
     w.end(web, End::Failed);
     w.run();
 }
+
+#[test]
+fn a_web_socket_that_ends_while_its_claim_is_asked_for_ends_at_home() {
+    for (name, end) in [
+        ("close", frame(CLOSE, &1000_u16.to_be_bytes())),
+        ("breach", frame(TEXT, b"x")),
+        ("none", Vec::new()),
+    ] {
+        for home in [0, 1] {
+            let mut w = world();
+            let at_home = w.connect(home, durable(V5, "ann"));
+            w.vanish(at_home);
+            let (web, _) = upgraded(&mut w, 0);
+            let connect = frame(BINARY, &encoded(Packet::Connect(durable(V5, "ann")), V5));
+            w.send_bytes(web, &[connect, end.clone()].concat());
+            w.run();
+            assert_eq!(w.wires[web.0].closed, !end.is_empty(), "{name}, home {home}");
+            let plain = w.connect_and_read(1, durable(V5, "ann")).1;
+            assert_eq!(plain, ["CONNACK 00 present"], "{name}, home {home}");
+        }
+    }
+}
