@@ -1,5 +1,6 @@
 //! Enhanced authentication: who gets in, who does not, and what happens to whoever authenticates again.
 
+use crate::telling::reason_strings;
 use crate::toy::toys;
 use crate::verbs::*;
 use crate::world::{Client, Settings, World};
@@ -67,7 +68,8 @@ fn whoever_solves_the_riddle_is_let_in_wherever_its_session_lives() {
         let ann = w.prove(shard, as_user("ann"));
         let present = if w.count("connected") == 0 { "" } else { " present" };
         assert_eq!(w.read(ann), [format!(r#"CONNACK 00{present} method=toy "welcome""#)]);
-        w.ping(ann);
+        w.send(ann, auth(AGAIN, "toy", "at-once:ann"));
+        assert_eq!(w.read(ann), ["AUTH 00 toy"], "user and method have come along");
     }
     assert_eq!(w.count("handed_off"), 2, "the session stays on the first shard");
     assert_eq!((w.count("not_authenticated"), w.count("violations")), (0, 0));
@@ -178,6 +180,17 @@ fn who_must_authenticate_and_does_not_is_refused() {
 }
 
 #[test]
+fn who_is_refused_is_told_by_what_to_authenticate_unless_it_does_not_care() {
+    for (wants, told) in [(None, Some("authenticate with toy or other")), (Some(false), None)] {
+        let mut w = guarded(1);
+        let mut connect = Connect { username: Some("ann"), ..Connect::new(V5, "ann", true) };
+        connect.properties.request_problem_information = wants;
+        let ann = w.dial(0, connect);
+        assert_eq!(reason_strings(&mut w, ann), [told.map(String::from)]);
+    }
+}
+
+#[test]
 fn where_it_is_not_required_both_come_in() {
     let mut w = World::with(Settings { authentication: toys(false), ..Settings::default() });
     for version in Version::ALL {
@@ -255,6 +268,10 @@ fn an_auth_that_is_too_large_for_the_client_is_not_sent() {
     w.read(ann);
     w.send(ann, auth(AGAIN, "toy", "lengthy"));
     assert_eq!(w.read(ann), ["DISCONNECT 95", "closed"]);
+    // AUTH fits, the CONNACK with the last data would not.
+    connect.properties.maximum_packet_size = NonZeroU32::new(25);
+    let ann = w.prove(0, connect);
+    assert_eq!(w.read(ann), ["CONNACK 95", "closed"]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn sizes(w: &mut World, client: Client) -> Vec<usize> {
 }
 
 /// The reason strings of the packets that wait for `client`, in their order.
-fn reason_strings(w: &mut World, client: Client) -> Vec<Option<String>> {
+pub fn reason_strings(w: &mut World, client: Client) -> Vec<Option<String>> {
     w.run();
     let mut rest = &w.wires[client.0].from_broker[..];
     let mut strings = Vec::new();

@@ -1,6 +1,8 @@
 //! MQTT in WebSocket, from the handshake to the close (MQTT 5 chapter 6, RFC 6455).
 
+use crate::authenticating::{CONTINUE, as_user, auth};
 use crate::spoken::spoken;
+use crate::toy::toys;
 use crate::verbs::*;
 use crate::world::{Client, Settings, World};
 use shardmq_shards::shard::{Doorway, End};
@@ -369,4 +371,28 @@ fn a_web_socket_that_ends_while_its_claim_is_asked_for_ends_at_home() {
             assert_eq!(plain, ["CONNACK 00 present"], "{name}, home {home}");
         }
     }
+}
+
+#[test]
+fn a_client_authenticates_through_a_web_socket() {
+    let door = |transport| Doorway { versions: Version::ALL.to_vec(), transport };
+    let doorways = vec![door(Transport::Tcp), door(Transport::WebSocket)];
+    let authentication = toys(true);
+    let mut w = World::with(Settings { shards: 2, doorways, authentication, ..Settings::default() });
+    let at_home = w.prove(1, as_user("ann"));
+    w.read(at_home);
+    let (web, _) = upgraded(&mut w, 0);
+    w.send_bytes(web, &frame(BINARY, &encoded(Packet::Connect(as_user("ann")), V5)));
+    assert_eq!(heard(&mut w, web), [r#"AUTH 18 toy "riddle""#]);
+    w.send_bytes(web, &frame(PING, b"p"));
+    assert_eq!(heard(&mut w, web), ["pong p"]);
+    let proof = frame(BINARY, &encoded(auth(CONTINUE, "toy", "ann knows"), V5));
+    w.send_bytes(web, &[proof.clone(), frame(PING, b"q")].concat());
+    assert_eq!(heard(&mut w, web), ["pong q", r#"CONNACK 00 present method=toy "welcome""#]);
+    // All at once, with an answer to what was not asked yet.
+    let (eager, _) = upgraded(&mut w, 0);
+    let connect = frame(BINARY, &encoded(Packet::Connect(as_user("ann")), V5));
+    w.send_bytes(eager, &[connect, proof, frame(PING, b"r")].concat());
+    let welcome = r#"CONNACK 00 present method=toy "welcome""#;
+    assert_eq!(heard(&mut w, eager), ["pong r", r#"AUTH 18 toy "riddle""#, welcome]);
 }
