@@ -32,6 +32,10 @@ stall0full|the same, as fast as the broker reads|1|stall $stall -s 1024|rss_grow
 stall0read|the same, but the subscriber reads (to compare)|1|stall $stall -s 1024 --reading|rss_growth_bytes p99_ratio|–
 stall1|$mib MiB to a stalled subscriber, QoS 1, 50 MiB/s|1|stall -q 1 $stall --mib-per-second 50 -s 1024|rss_growth_bytes p99_ratio|≤ 4 MiB, < 2
 stall1large|the same in messages of 100 kB|1|stall -q 1 $stall --mib-per-second 50 -s 100000|rss_growth_bytes p99_ratio|≤ 4 MiB, < 2
+retained0|100,000 retained messages of 32 bytes to a new subscriber of all, QoS 0|1|retained -s 32 --rounds $rounds --seconds $calm|rss_bytes_per_message all_have_come_ms p99_ratio|≤ 300 bytes without payload and topic, < 5
+retained1|the same, QoS 1|1|retained -q 1 -s 32 --rounds $rounds --seconds $calm|rss_bytes_per_message all_have_come_ms p99_ratio|the same
+retained03|QoS 0, three shards|3|retained -s 32 --rounds $rounds --seconds $calm|rss_bytes_per_message all_have_come_ms p99_ratio|the same
+retained13|QoS 1, three shards|3|retained -q 1 -s 32 --rounds $rounds --seconds $calm|rss_bytes_per_message all_have_come_ms p99_ratio|the same
 burst|one message to $connections subscribers|1|$burst|all_have_it_ms during.longest_gap_us during.p99_us|p99 < 5000 µs
 burst20|20 messages in a row|1|$burst --messages 20|all_have_it_ms during.longest_gap_us during.p99_us|p99 < 5000 µs
 burst1|one message, QoS 1|1|$burst -q 1|all_have_it_ms during.longest_gap_us during.p99_us|p99 < 5000 µs

@@ -3,7 +3,8 @@
 use crate::error::BenchError;
 use crate::limits::{
     BURST_MESSAGES_MAX, CONNECTIONS_MAX, COUNT_MAX, FILTERS_MAX, IDLE_SECONDS_MAX, IN_FLIGHT_MAX,
-    OUTSTANDING_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, POUR_MIB_MAX, ROUNDS_MAX, SECONDS_MAX, TOUCH_MIB,
+    OUTSTANDING_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, POUR_MIB_MAX, RETAINED_MAX, ROUNDS_MAX,
+    SECONDS_MAX, TOUCH_MIB,
 };
 use clap::{Args, Parser, Subcommand};
 use shardmq_shards::wire::{QoS, Version};
@@ -193,6 +194,18 @@ pub enum Scenario {
         /// Each ends in `/#`
         #[arg(long)]
         wildcards: bool,
+    },
+    /// Very many retained messages: their memory, how soon a subscriber of all has them, and what a paced pair sees of that
+    Retained {
+        /// Retained messages, each on a topic of its own
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=RETAINED_MAX as i64))]
+        messages: u32,
+        /// Rounds of --seconds without and then the subscriber
+        #[arg(long, default_value_t = 5, value_parser = rounds())]
+        rounds: u32,
+        /// Messages per second of the pair beside it
+        #[arg(long, default_value_t = 2_000, value_parser = control_rate())]
+        control_rate: u32,
     },
 }
 

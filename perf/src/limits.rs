@@ -26,6 +26,8 @@ pub const STALLED_RECEIVE_BYTES: usize = 16 * 1024;
 pub const SAMPLE_NS: u64 = 20_000_000;
 /// MiB published to nobody before a memory baseline, so that the broker's receive buffers are in it.
 pub const TOUCH_MIB: u32 = 64;
+/// Retained messages of one run: five digits for each of a hundred sites.
+pub const RETAINED_MAX: u32 = 10_000_000;
 /// Rounds of a scenario that alternates calm and load.
 pub const ROUNDS_MAX: u32 = 1_000;
 /// Messages that a burst publishes in a row: they lie unsent until the broker reads them.

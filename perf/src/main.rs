@@ -2,7 +2,7 @@
 //!
 //! One thread, one epoll loop, packets encoded once. A scenario is laid out by [`plan`] (or has its own loop: [`churn`], [`idle`], [`takeover`]);
 //! [`exchange`] decides without sockets what is published and what an arriving packet means, [`ledger`] judges every
-//! copy, [`traffic`] moves the bytes, [`report`] tells. [`stall`] and [`burst`] are a load with a [`control`] pair beside it. A new scenario is a new arm of [`cli::Scenario`] and a plan.
+//! copy, [`traffic`] moves the bytes, [`report`] tells. [`stall`], [`burst`] and [`retained`] are a load with a [`control`] pair beside it. A new scenario is a new arm of [`cli::Scenario`] and a plan.
 
 mod arena;
 mod broker;
@@ -26,6 +26,7 @@ mod plan;
 mod poller;
 mod publisher;
 mod report;
+mod retained;
 mod stall;
 mod stamp;
 mod takeover;
@@ -38,6 +39,7 @@ use error::BenchError;
 use idle::IdlePlan;
 use plan::Plan;
 use report::Report;
+use retained::RetainedPlan;
 use stall::StallPlan;
 use std::process::ExitCode;
 
@@ -83,6 +85,10 @@ fn run(arguments: &Arguments) -> Result<Report, BenchError> {
         }
         Scenario::Filters { filters, wildcards } => {
             Ok(Report::Filters(filters::run(shared, filters, wildcards)?))
+        }
+        Scenario::Retained { messages, rounds, control_rate } => {
+            let plan = RetainedPlan { messages, rounds, control_rate };
+            Ok(Report::Retained(retained::run(shared, plan)?))
         }
         ref scenario => {
             let plan = Plan::of(scenario, &shared.prefix).expect("every other scenario has messages");

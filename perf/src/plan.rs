@@ -73,7 +73,8 @@ impl Plan {
             | Scenario::Takeover { .. }
             | Scenario::Stall { .. }
             | Scenario::Burst { .. }
-            | Scenario::Filters { .. } => None,
+            | Scenario::Filters { .. }
+            | Scenario::Retained { .. } => None,
         }
     }
 

@@ -5,6 +5,7 @@ use crate::burst::BurstReport;
 use crate::error::BenchError;
 use crate::filters::FiltersReport;
 use crate::ledger::Violations;
+use crate::retained::RetainedReport;
 use crate::stall::StallReport;
 use crate::takeover::TakeoverReport;
 use hdrhistogram::Histogram;
@@ -197,6 +198,8 @@ pub enum Report {
     Burst(BurstReport),
     /// Of very many filters.
     Filters(FiltersReport),
+    /// Of very many retained messages.
+    Retained(RetainedReport),
 }
 
 impl Report {
@@ -218,6 +221,7 @@ impl Report {
             Report::Burst(report) if !report.control_violations.is_clean() => {
                 Some(format!("the control pair: {}", report.control_violations))
             }
+            Report::Retained(report) => report.failure(),
             _ => None,
         }
     }
@@ -242,6 +246,7 @@ impl fmt::Display for Report {
             Report::Stall(report) => report.fmt(f),
             Report::Burst(report) => report.fmt(f),
             Report::Filters(report) => report.fmt(f),
+            Report::Retained(report) => report.fmt(f),
         }
     }
 }

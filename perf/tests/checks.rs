@@ -190,6 +190,25 @@ fn a_stall_and_a_burst_are_seen_by_a_pair_beside_them() {
 }
 
 #[test]
+fn retained_messages_are_counted_each_once() {
+    let retained = ["retained", "--messages", "1200", "--rounds", "2", "-s", "32"];
+    let pid = std::process::id().to_string();
+    for (version, qos) in [("4", "0"), ("5", "1"), ("3", "2")] {
+        let arguments = [&retained[..], &["-q", qos, "-V", version, "--broker-pid", &pid]].concat();
+        let report = passes(Fault::None, &arguments);
+        assert!(report["all_have_come_ms"].as_f64().unwrap() > 0.0, "{report}");
+        assert!(report["rss_bytes_per_message"].is_number() && report["missing"] == 0, "{report}");
+        assert!(report["during"]["deliveries"].as_u64().unwrap() > 0, "{report}");
+    }
+    for (fault, kind) in
+        [(Fault::Lose, "missing"), (Fault::Duplicate, "duplicated"), (Fault::Alter, "corrupt")]
+    {
+        let (report, said) = fails(fault, &retained);
+        assert!(report[kind].as_u64().unwrap() > 0, "{fault:?}: {said}");
+    }
+}
+
+#[test]
 fn connecting_and_idling_are_measured_with_the_brokers_cpu_and_memory() {
     let pid = std::process::id().to_string(); // the stub is a thread of this process
     for version in ["3", "4", "5"] {

@@ -68,6 +68,8 @@ struct Broker {
     chances: u64,
     subscriptions: Vec<Subscription>,
     session: Option<Session>,
+    /// Topic, payload and packet id of what is retained.
+    retained: Vec<(String, Vec<u8>, Option<PacketId>)>,
 }
 
 impl Session {
@@ -103,6 +105,33 @@ impl Broker {
         false
     }
 
+    fn retain(&mut self, publish: &Publish<'_>) {
+        self.retained.retain(|(topic, ..)| topic != publish.topic);
+        if !publish.payload.is_empty() {
+            self.retained.push((publish.topic.into(), publish.payload.to_vec(), publish.packet_id));
+        }
+    }
+
+    /// Appends what is retained for a new subscription of `filter`.
+    fn replay(&mut self, filter: &str, (qos, version): (QoS, Version), replies: &mut Vec<u8>) {
+        for (topic, mut payload, packet_id) in self.retained.clone() {
+            if !matches(filter, &topic) || self.strikes(Fault::Lose) {
+                continue;
+            }
+            if self.strikes(Fault::Alter) {
+                payload[0] ^= 1;
+            }
+            let start = replies.len();
+            let properties = Default::default();
+            let (topic, payload) = (&topic[..], &payload[..]);
+            Publish { dup: false, qos, retain: true, topic, packet_id, properties, payload }
+                .encode(version, replies);
+            if self.strikes(Fault::Duplicate) {
+                replies.extend_from_within(start..);
+            }
+        }
+    }
+
     fn deliver(&mut self, publish: &Publish<'_>) {
         for index in 0..self.subscriptions.len() {
             if matches(&self.subscriptions[index].filter, publish.topic) {
@@ -126,7 +155,8 @@ impl Broker {
         }
         let version = self.subscriptions[index].version;
         let mut payload = publish.payload.to_vec();
-        if self.strikes(Fault::Alter) {
+        // Only what clears a retained topic carries no stamp.
+        if !payload.is_empty() && self.strikes(Fault::Alter) {
             *payload.last_mut().expect("payloads carry a stamp") ^= 1;
         }
         let topic = if self.strikes(Fault::Rename) { "elsewhere" } else { publish.topic };
@@ -182,7 +212,13 @@ impl Broker {
 pub fn start(fault: Fault) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = listener.local_addr().expect("it is bound").port();
-    let broker = Arc::new(Mutex::new(Broker { fault, chances: 0, subscriptions: Vec::new(), session: None }));
+    let broker = Arc::new(Mutex::new(Broker {
+        fault,
+        chances: 0,
+        subscriptions: Vec::new(),
+        session: None,
+        retained: Vec::new(),
+    }));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let broker = broker.clone();
@@ -255,10 +291,16 @@ fn handle(
             }
             let (packet_id, properties) = (subscribe.packet_id, AckProperties::default());
             Packet::Suback(Suback { packet_id, properties, codes: &codes }).encode(version, replies);
+            for entry in subscribe.filters.iter() {
+                broker.replay(entry.filter, (entry.options.qos, version), replies);
+            }
         }
         Packet::Publish(publish) => {
             if broker.strikes(Fault::HangUp) {
                 return false;
+            }
+            if publish.retain {
+                broker.retain(&publish);
             }
             broker.deliver(&publish);
             match publish.packet_id.filter(|_| !broker.strikes(Fault::SwallowAck)) {
