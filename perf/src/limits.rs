@@ -18,6 +18,8 @@ pub const EVENTS_BESIDE: usize = 16;
 pub const CONTROL_PAYLOAD_BYTES: u32 = 64;
 /// Bytes that a load publishes before the pair beside it has its turn again: some 20 µs.
 pub const POUR_BYTES: usize = 64 * 1024;
+/// Bytes that a load reads before the pair beside it has its turn again: some hundred small messages, some 20 µs.
+pub const TAKE_BYTES: usize = 8 * 1024;
 /// MiB poured towards a stalled subscriber in one round.
 pub const POUR_MIB_MAX: u32 = 100_000;
 /// Bytes of a stalled subscriber's receive buffer: small, so that its window closes at once on every machine.

@@ -11,7 +11,7 @@ use crate::frame::{Cut, RawFrame, cut, read_acknowledgement, read_publish};
 use crate::handshake::{Client, publish_template};
 use crate::idle::touch;
 use crate::ledger::Violations;
-use crate::limits::{POUR_BYTES, TOUCH_MIB};
+use crate::limits::{TAKE_BYTES, TOUCH_MIB};
 use crate::plan::{Pace, Plan};
 use crate::report::{BrokerFigures, CpuSpan};
 use crate::traffic::Traffic;
@@ -110,7 +110,7 @@ impl Wire {
     /// Reads and sends once what is possible; each whole packet goes to `take`.
     fn turn(&mut self, mut take: impl FnMut(RawFrame<'_>, &mut Vec<u8>)) -> Result<(), BenchError> {
         let start = self.unread.len();
-        self.unread.resize(start + POUR_BYTES, 0);
+        self.unread.resize(start + TAKE_BYTES, 0);
         let count = match self.stream.read(&mut self.unread[start..]) {
             Ok(0) => return Err(BenchError::Closed { who: self.who.into() }),
             Ok(count) => count,
