@@ -4,9 +4,11 @@ use super::ConfigError;
 use super::bounded::{Bytes, Number};
 use super::settings::Settings;
 use serde::Deserialize;
-use shardmq_shards::base::limits::Limits;
-use shardmq_shards::shard::Extensions;
-use shardmq_shards::topics::{self, RewriteRules};
+use shardmq_shards::base::limits::{AUTO_SUBSCRIPTIONS_MAX, Limits};
+use shardmq_shards::shard::{self, Extensions};
+use shardmq_shards::topics::{self, RewriteRules, TopicFilter, fill_in};
+use shardmq_shards::wire::{SubscriptionOptions, Version};
+use std::sync::Arc;
 
 /// Messages that are published later.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
@@ -57,6 +59,30 @@ pub enum RewriteAction {
     All,
 }
 
+/// A subscription that every client gets at CONNECT.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutoSubscription {
+    /// A topic filter with `%c` and `%u`.
+    pub filter: String,
+    /// Highest QoS of deliveries.
+    #[serde(default = "zero")]
+    pub qos: Number<0, 2>,
+    /// Whether the client's own publications are left out.
+    #[serde(default)]
+    pub no_local: bool,
+    /// Whether deliveries keep the RETAIN flag.
+    #[serde(default)]
+    pub retain_as_published: bool,
+    /// Retained messages at every CONNECT (0), when the subscription is new (1), never (2).
+    #[serde(default = "zero")]
+    pub retain_handling: Number<0, 2>,
+}
+
+fn zero() -> Number<0, 2> {
+    Number::new(0)
+}
+
 impl Settings {
     /// The extensions of the engine that these settings stand for.
     ///
@@ -67,6 +93,7 @@ impl Settings {
             permission: None,
             delayed: self.delayed.enabled,
             rewrite: rewrite_rules(&self.rewrite)?,
+            auto_subscribe: auto_subscriptions(&self.auto_subscribe)?,
         })
     }
 }
@@ -88,6 +115,31 @@ fn rewrite_rules(rules: &[RewriteRule]) -> Result<RewriteRules, ConfigError> {
     RewriteRules::new(&rules).map_err(|error| ConfigError::Refused(error.to_string()))
 }
 
+fn auto_subscriptions(wanted: &[AutoSubscription]) -> Result<Arc<[shard::AutoSubscription]>, ConfigError> {
+    let refused = |at, why| ConfigError::Refused(format!("auto_subscribe[{at}]: {why}"));
+    if wanted.len() > AUTO_SUBSCRIPTIONS_MAX {
+        return Err(refused(
+            AUTO_SUBSCRIPTIONS_MAX,
+            format!("there may be {AUTO_SUBSCRIPTIONS_MAX} of them"),
+        ));
+    }
+    let engine = |(at, one): (usize, &AutoSubscription)| {
+        let example = fill_in(&one.filter, "client", Some("user")).unwrap_or_default();
+        let filter = TopicFilter::new(&example).map_err(|error| refused(at, format!("filter: {error}")))?;
+        if one.no_local && filter.shared().is_some() {
+            return Err(refused(at, "no_local: not on a shared subscription [MQTT-3.8.3-4]".to_owned()));
+        }
+        let options = one.qos.get::<u8>()
+            | u8::from(one.no_local) << 2
+            | u8::from(one.retain_as_published) << 3
+            | one.retain_handling.get::<u8>() << 4;
+        let options = SubscriptionOptions::from_byte(options, Version::V5);
+        let options = options.expect("the fields are in their ranges");
+        Ok(shard::AutoSubscription { filter: one.filter.as_str().into(), options })
+    };
+    wanted.iter().enumerate().map(engine).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +158,29 @@ mod tests {
         assert!(!off.engine_extensions().expect("right").delayed);
         assert_eq!(off.engine_limits().delayed_messages_max, 5);
         assert_eq!(off.engine_limits().delayed_bytes_max, 1_024);
+    }
+
+    #[test]
+    fn auto_subscriptions_are_filters_with_names_to_be_filled_in() {
+        let right = settings(
+            "(auto_subscribe: [(filter: \"c/%c/%u\", qos: 1, retain_handling: 2), (filter: \"all\")])",
+        );
+        check(&right).expect("both are right");
+        let engine = right.engine_extensions().expect("both are right").auto_subscribe;
+        assert_eq!(&*engine[0].filter, "c/%c/%u");
+        assert_eq!(
+            (engine[0].options.to_byte(Version::V5), engine[1].options.to_byte(Version::V5)),
+            (0x21, 0)
+        );
+        for (wrong, what) in [
+            ("filter: \"a#\"", "auto_subscribe[0]: filter: "),
+            ("filter: \"$share/g/%c\", no_local: true", "auto_subscribe[0]: no_local: "),
+        ] {
+            let error = check(&settings(&format!("(auto_subscribe: [({wrong})])"))).expect_err(what);
+            assert!(error.to_string().contains(what), "{error}");
+        }
+        let many = "(filter: \"a\"),".repeat(AUTO_SUBSCRIPTIONS_MAX + 1);
+        assert!(check(&settings(&format!("(auto_subscribe: [{many}])"))).is_err());
     }
 
     #[test]

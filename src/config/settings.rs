@@ -2,7 +2,7 @@
 
 use super::authentication::AuthenticationSettings;
 use super::bounded::{Bytes, Number, Span};
-use super::extensions::{DelayedMessages, RewriteRule};
+use super::extensions::{AutoSubscription, DelayedMessages, RewriteRule};
 use super::terms::{Capabilities, Redirect};
 use serde::Deserialize;
 use shardmq_shards::base::limits::Limits;
@@ -61,6 +61,8 @@ pub struct Settings {
     pub delayed: DelayedMessages,
     /// Rules that replace topics by others.
     pub rewrite: Vec<RewriteRule>,
+    /// Subscriptions that every client gets at CONNECT.
+    pub auto_subscribe: Vec<AutoSubscription>,
     /// What one client may take.
     pub limits: ClientLimits,
 }
@@ -266,6 +268,7 @@ impl Default for Settings {
             check_payload_format: false,
             delayed: DelayedMessages::default(),
             rewrite: Vec::new(),
+            auto_subscribe: Vec::new(),
             limits: ClientLimits::default(),
         }
     }

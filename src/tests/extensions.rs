@@ -1,4 +1,4 @@
-//! What goes beyond the protocol's own rules, over sockets: delayed messages and topic rewriting.
+//! What goes beyond the protocol's own rules, over sockets: delayed messages, topic rewriting, automatic subscriptions.
 
 use crate::broker::{Driver, Setup};
 use crate::client::Client;
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 crate::on_both_drivers![
     a_delayed_message_arrives_after_its_time,
     rewritten_topics_meet,
+    every_client_is_subscribed_at_connect,
     what_is_switched_off_is_a_topic_as_any_other
 ];
 
@@ -41,6 +42,22 @@ fn rewritten_topics_meet(driver: Driver) {
     assert_eq!(ann.receive().topic, "clients/ann");
     ann.unsubscribe("mine");
     bob.publish("clients/ann", b"3", QoS::AtLeastOnce);
+    assert_eq!(ann.receive_within(Duration::from_millis(100)), None);
+}
+
+fn every_client_is_subscribed_at_connect(driver: Driver) {
+    let auto = "auto_subscribe: [(filter: \"clients/%c/in\", qos: 1), (filter: \"news\")]";
+    let broker = Setup::new(driver).shards(3).with(auto).start();
+    let mut bob = Client::connect(broker.address(), Version::V5, "bob");
+    bob.publish_retained("news", b"old", QoS::AtLeastOnce, true);
+    assert_eq!(bob.receive().payload, b"old");
+    let mut ann = Client::connect(broker.address(), Version::V311, "ann");
+    bob.publish("clients/ann/in", b"1", QoS::AtLeastOnce);
+    let mut seen = [ann.receive().topic, ann.receive().topic];
+    seen.sort();
+    assert_eq!(seen, ["clients/ann/in", "news"]);
+    ann.unsubscribe("clients/ann/in");
+    bob.publish("clients/ann/in", b"2", QoS::AtLeastOnce);
     assert_eq!(ann.receive_within(Duration::from_millis(100)), None);
 }
 

@@ -94,6 +94,7 @@ impl Shard {
         self.outputs.actions.push_back(Action::Read(key));
         self.pump(now, key);
         if let Some(session) = session {
+            self.start_auto_replays(session);
             self.set_standing(session, Standing::Ready);
         }
         self.read_unread(now, key);

@@ -53,6 +53,7 @@ impl Shard {
         let connack = self.compose_connack(key, &connect, present, assigned.as_deref());
         self.connections.get_mut(key).expect("just attached").extra_mut().connack =
             connack.expect("its size was looked at before the claim");
+        self.auto_subscribe(key, session);
         self.await_interest_for_connack(now, key, session, present);
     }
 

@@ -1,5 +1,6 @@
 //! What a broker does beyond the protocol's own rules. All of it is off by default and then costs a branch.
 
+use super::auto_subscribe::AutoSubscription;
 use super::permission::Permission;
 use crate::topics::RewriteRules;
 use std::sync::Arc;
@@ -13,18 +14,20 @@ pub struct Extensions {
     pub delayed: bool,
     /// Topics and filters that are replaced by others.
     pub rewrite: RewriteRules,
+    /// Subscriptions that every client gets at CONNECT.
+    pub auto_subscribe: Arc<[AutoSubscription]>,
 }
 
 impl Extensions {
     /// Whether a message to `topic` has to be looked at before it is published.
     #[inline]
     pub(super) fn concern_publish(&self, topic: &str) -> bool {
-        self.ask_for_author() || self.delayed && topic.starts_with('$')
+        self.permission.is_some() || !self.rewrite.is_empty() || self.delayed && topic.starts_with('$')
     }
 
     /// Whether somebody will ask who publishes or subscribes.
     #[inline]
     pub(super) fn ask_for_author(&self) -> bool {
-        self.permission.is_some() || !self.rewrite.is_empty()
+        self.permission.is_some() || !self.rewrite.is_empty() || !self.auto_subscribe.is_empty()
     }
 }

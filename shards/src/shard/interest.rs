@@ -64,7 +64,9 @@ impl Shard {
         resumed: bool,
     ) {
         let ticket = match self.sessions.get(session) {
-            Some(session) if resumed => self.topics.ticket_of(&session.filters),
+            Some(session) if resumed || !self.extensions.auto_subscribe.is_empty() => {
+                self.topics.ticket_of(&session.filters)
+            }
             _ => Ticket::ZERO,
         };
         self.after_interest(now, ticket, Afterwards::Connack { key });

@@ -23,6 +23,7 @@ mod accept;
 mod acknowledge;
 mod admit;
 mod authenticate;
+mod auto_subscribe;
 mod connack;
 mod connect;
 mod connection;
@@ -60,6 +61,7 @@ mod unsubscribed;
 mod web_socket;
 mod work;
 
+pub use auto_subscribe::AutoSubscription;
 pub use connection::{Connection, ConnectionKey};
 pub use event::Event;
 pub use extensions::Extensions;

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use std::num::NonZeroU32;
 
 /// One filter's result, and what SUBACK has to wait for because of it.
-struct Granted {
+pub(super) struct Granted {
     code: u8,
     ticket: Ticket,
     replay: Option<ReplayKey>,
@@ -66,7 +66,7 @@ impl Shard {
         Ok(())
     }
 
-    fn subscribe_one(
+    pub(super) fn subscribe_one(
         &mut self,
         (connection, key): (ConnectionKey, SessionKey),
         entry: &SubscribeFilter<'_>,

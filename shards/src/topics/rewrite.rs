@@ -1,9 +1,11 @@
 //! Topic rewriting: rules by which the topic of a PUBLISH, or the filter of a SUBSCRIBE and UNSUBSCRIBE, is replaced by another, as in EMQX.
 //!
 //! Of the rules whose filter covers the topic the last one counts. If its pattern does not match, the topic stays as it is; no other rule is tried.
-//! A rule whose target names the user (`%u`) leaves the topics of clients without user name as they are.
+//! A rule whose target names the user (`%u`) leaves the topics of clients without user name as they are; so does one whose target names a client or
+//! user with a wildcard in its name.
 
 use super::filter::TopicFilter;
+use super::placeholder::plain;
 use crate::base::limits::{REWRITE_PROGRAM_BYTES_MAX, REWRITE_RULES_MAX};
 use regex::{Captures, Regex, RegexBuilder};
 use std::fmt;
@@ -168,8 +170,8 @@ impl Rule {
                 Piece::Text(text) => text,
                 // A group that took no part in the match is empty.
                 Piece::Group(group) => captures.get(*group).map_or("", |found| found.as_str()),
-                Piece::ClientId => client_id,
-                Piece::UserName => user_name?,
+                Piece::ClientId => plain(client_id)?,
+                Piece::UserName => plain(user_name?)?,
             };
         }
         Some(topic)
@@ -246,6 +248,7 @@ mod tests {
         assert_eq!(rewritten(&[rule("#", "^(ä)(/x)?", "$1$2!")], "ä/c").as_deref(), Some("ä!"));
         let named = RewriteRules::new(&[rule("#", "", "%u")]).expect("right");
         assert_eq!(named.published("a", "ann", None), None, "there is no user name to fill in");
+        assert_eq!(named.published("a", "ann", Some("+")), None, "nor would that be a name");
     }
 
     #[test]

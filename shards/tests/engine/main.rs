@@ -5,6 +5,7 @@
 mod accounting;
 mod acknowledging;
 mod authenticating;
+mod auto_subscribing;
 mod conformance;
 mod connecting;
 mod deadlines;
