@@ -33,6 +33,20 @@ impl Default for DelayedMessages {
     }
 }
 
+/// Subscriptions of one client at a time.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExclusiveSubscriptions {
+    /// Whether `$exclusive/FILTER` can be subscribed to.
+    pub enabled: bool,
+}
+
+impl Default for ExclusiveSubscriptions {
+    fn default() -> ExclusiveSubscriptions {
+        ExclusiveSubscriptions { enabled: true }
+    }
+}
+
 /// A rule that replaces topics by others.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,6 +106,7 @@ impl Settings {
         Ok(Extensions {
             permission: None,
             delayed: self.delayed.enabled,
+            exclusive: self.exclusive.enabled,
             rewrite: rewrite_rules(&self.rewrite)?,
             auto_subscribe: auto_subscriptions(&self.auto_subscribe)?,
         })
@@ -126,6 +141,9 @@ fn auto_subscriptions(wanted: &[AutoSubscription]) -> Result<Arc<[shard::AutoSub
     let engine = |(at, one): (usize, &AutoSubscription)| {
         let example = fill_in(&one.filter, "client", Some("user")).unwrap_or_default();
         let filter = TopicFilter::new(&example).map_err(|error| refused(at, format!("filter: {error}")))?;
+        if example.starts_with("$exclusive/") {
+            return Err(refused(at, "filter: one client at a time can have it, not every client".to_owned()));
+        }
         if one.no_local && filter.shared().is_some() {
             return Err(refused(at, "no_local: not on a shared subscription [MQTT-3.8.3-4]".to_owned()));
         }
@@ -155,7 +173,9 @@ mod tests {
         let extensions = settings("()").engine_extensions().expect("the defaults are right");
         assert!(extensions.delayed && extensions.rewrite.is_empty());
         let off = settings("(delayed: (enabled: false, messages_max: 5, bytes_max: \"1 KiB\"))");
-        assert!(!off.engine_extensions().expect("right").delayed);
+        assert!(!off.engine_extensions().expect("right").delayed && extensions.exclusive);
+        let off_too = settings("(exclusive: (enabled: false))").engine_extensions().expect("right");
+        assert!(!off_too.exclusive && off_too.delayed);
         assert_eq!(off.engine_limits().delayed_messages_max, 5);
         assert_eq!(off.engine_limits().delayed_bytes_max, 1_024);
     }
@@ -174,6 +194,7 @@ mod tests {
         );
         for (wrong, what) in [
             ("filter: \"a#\"", "auto_subscribe[0]: filter: "),
+            ("filter: \"$exclusive/a\"", "auto_subscribe[0]: filter: one client"),
             ("filter: \"$share/g/%c\", no_local: true", "auto_subscribe[0]: no_local: "),
         ] {
             let error = check(&settings(&format!("(auto_subscribe: [({wrong})])"))).expect_err(what);

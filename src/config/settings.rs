@@ -2,7 +2,7 @@
 
 use super::authentication::AuthenticationSettings;
 use super::bounded::{Bytes, Number, Span};
-use super::extensions::{AutoSubscription, DelayedMessages, RewriteRule};
+use super::extensions::{AutoSubscription, DelayedMessages, ExclusiveSubscriptions, RewriteRule};
 use super::terms::{Capabilities, Redirect};
 use serde::Deserialize;
 use shardmq_shards::base::limits::Limits;
@@ -59,6 +59,8 @@ pub struct Settings {
     pub check_payload_format: bool,
     /// Messages that are published later.
     pub delayed: DelayedMessages,
+    /// Subscriptions of one client at a time.
+    pub exclusive: ExclusiveSubscriptions,
     /// Rules that replace topics by others.
     pub rewrite: Vec<RewriteRule>,
     /// Subscriptions that every client gets at CONNECT.
@@ -267,6 +269,7 @@ impl Default for Settings {
             redirect: None,
             check_payload_format: false,
             delayed: DelayedMessages::default(),
+            exclusive: ExclusiveSubscriptions::default(),
             rewrite: Vec::new(),
             auto_subscribe: Vec::new(),
             limits: ClientLimits::default(),

@@ -296,6 +296,20 @@ impl Client {
         assert_eq!(codes, [qos as u8], "{filter} is granted as asked");
     }
 
+    /// Subscribes with QoS 1; the SUBACK's code.
+    pub fn subscribe_for(&mut self, filter: &str) -> u8 {
+        let packet_id = self.packet_id();
+        let options = SubscriptionOptions::with_qos(QoS::AtLeastOnce);
+        let entries = [SubscribeFilter { filter, options }];
+        self.send(&Packet::Subscribe(Subscribe {
+            packet_id,
+            subscription_id: None,
+            user: UserProperties::default(),
+            filters: SubscribeFilters::from_slice(&entries),
+        }));
+        self.acknowledged(packet_id)[0]
+    }
+
     /// Unsubscribes and waits for the UNSUBACK.
     pub fn unsubscribe(&mut self, filter: &str) {
         let packet_id = self.packet_id();

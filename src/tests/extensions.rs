@@ -1,4 +1,4 @@
-//! What goes beyond the protocol's own rules, over sockets: delayed messages, topic rewriting, automatic subscriptions.
+//! What goes beyond the protocol's own rules, over sockets: delayed messages, topic rewriting, automatic and exclusive subscriptions.
 
 use crate::broker::{Driver, Setup};
 use crate::client::Client;
@@ -9,6 +9,7 @@ crate::on_both_drivers![
     a_delayed_message_arrives_after_its_time,
     rewritten_topics_meet,
     every_client_is_subscribed_at_connect,
+    one_client_at_a_time_has_an_exclusive_subscription,
     what_is_switched_off_is_a_topic_as_any_other
 ];
 
@@ -59,6 +60,22 @@ fn every_client_is_subscribed_at_connect(driver: Driver) {
     ann.unsubscribe("clients/ann/in");
     bob.publish("clients/ann/in", b"2", QoS::AtLeastOnce);
     assert_eq!(ann.receive_within(Duration::from_millis(100)), None);
+}
+
+fn one_client_at_a_time_has_an_exclusive_subscription(driver: Driver) {
+    let broker = Setup::new(driver).shards(3).start();
+    let mut clients: Vec<Client> =
+        (0..6).map(|n| Client::connect(broker.address(), Version::V5, &format!("client-{n}"))).collect();
+    let codes: Vec<u8> = clients.iter_mut().map(|client| client.subscribe_for("$exclusive/a")).collect();
+    assert_eq!(codes, [1, 0x97, 0x97, 0x97, 0x97, 0x97]);
+    clients[1].publish("a", b"1", QoS::AtLeastOnce);
+    assert_eq!(clients[0].receive().topic, "a");
+    clients.remove(0).disconnect();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while clients[4].subscribe_for("$exclusive/a") != 1 {
+        assert!(Instant::now() < deadline, "it is free again soon after its holder left");
+    }
+    assert_eq!(clients[0].subscribe_for("$exclusive/a"), 0x97);
 }
 
 fn what_is_switched_off_is_a_topic_as_any_other(driver: Driver) {

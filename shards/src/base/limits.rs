@@ -10,6 +10,8 @@ pub const TOPIC_BYTES_MAX: usize = 4096;
 pub const TOPIC_LEVELS_MAX: usize = 128;
 /// Seconds that a message may be delayed: EMQX's bound, 49 days.
 pub const DELAY_SECONDS_MAX: u32 = 4_294_967;
+/// Exclusive subscriptions that one SUBSCRIBE may ask for: one batch to the coordinator.
+pub const EXCLUSIVE_PER_SUBSCRIBE_MAX: usize = CLAIM_BATCH_MAX;
 /// Subscriptions that every client gets at CONNECT: a CONNECT's work is bounded by it.
 pub const AUTO_SUBSCRIPTIONS_MAX: usize = 64;
 /// Topic rewriting rules: each is looked at for every topic, filter by filter, until one covers it.

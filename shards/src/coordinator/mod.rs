@@ -8,12 +8,14 @@
 //! later claim has overtaken is ignored, since the session that the claim brings lives at the same home.
 
 mod directory;
+mod exclusive;
 
 use crate::base::hash::HashKey;
 use crate::base::planted::{Bug, Planted};
 use crate::base::shard_set::ShardId;
 use crate::mesh::{Claim, ClaimBatch, ClaimReplies, ClaimReply, Epoch, Outcome, Release};
 use directory::{Directory, Home};
+use exclusive::ExclusiveHolders;
 
 /// Up to this many shards the coordinator shares shard 0's thread: its work is a hash probe per CONNECT.
 pub const INLINE_SHARDS_MAX: usize = 4;
@@ -31,6 +33,7 @@ pub struct Coordinator {
     newest_epoch: u64,
     planted: Planted,
     stale_releases: u64,
+    exclusive: ExclusiveHolders,
 }
 
 impl Coordinator {
@@ -44,6 +47,7 @@ impl Coordinator {
             newest_epoch: 0,
             planted,
             stale_releases: 0,
+            exclusive: ExclusiveHolders::default(),
         }
     }
 
@@ -63,6 +67,9 @@ impl Coordinator {
             .into_iter()
             .map(|claim| ClaimReply { connection: claim.connection, outcome: self.claim(from, claim) })
             .collect();
+        for request in batch.exclusive {
+            answer.exclusive.extend(self.exclusive.handle(from, request));
+        }
         answer
     }
 
@@ -142,6 +149,11 @@ impl Coordinator {
     /// Connections over all shards.
     pub fn connections(&self) -> u32 {
         self.connections
+    }
+
+    /// Exclusive subscriptions held.
+    pub fn exclusive_subscriptions(&self) -> usize {
+        self.exclusive.len()
     }
 
     /// Client ids known.

@@ -26,6 +26,34 @@ pub struct Release {
     pub epoch: Epoch,
 }
 
+/// An exclusive subscription is wanted, or ends. The filter stands without its prefix.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ExclusiveRequest {
+    /// Wanted. Answered by one [`ExclusiveReply`].
+    Take {
+        /// The filter.
+        filter: Box<str>,
+        /// The asking shard's number for the request; it names the holder from then on.
+        number: u64,
+    },
+    /// Given up by its holder.
+    GiveUp {
+        /// The filter.
+        filter: Box<str>,
+        /// The number of the request that was granted.
+        number: u64,
+    },
+}
+
+/// The answer to one [`ExclusiveRequest::Take`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExclusiveReply {
+    /// The request's number.
+    pub number: u64,
+    /// Whether the asker is the holder now; else somebody is.
+    pub granted: bool,
+}
+
 /// All that a shard tells the coordinator in one turn. Each is answered by one [`ClaimReplies`], so that
 /// [`crate::base::limits::CLAIM_BATCH_CREDITS`] bound both directions.
 #[derive(Debug, Default)]
@@ -36,6 +64,8 @@ pub struct ClaimBatch {
     pub arrived: Vec<Release>,
     /// Sessions that ended.
     pub releases: Vec<Release>,
+    /// Exclusive subscriptions wanted and given up, in the order in which that happened.
+    pub exclusive: Vec<ExclusiveRequest>,
     /// Connections that ended since the last batch; the coordinator counted each at its claim.
     pub ended: u32,
 }
@@ -43,7 +73,11 @@ pub struct ClaimBatch {
 impl ClaimBatch {
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
-        self.claims.is_empty() && self.arrived.is_empty() && self.releases.is_empty() && self.ended == 0
+        self.claims.is_empty()
+            && self.arrived.is_empty()
+            && self.releases.is_empty()
+            && self.exclusive.is_empty()
+            && self.ended == 0
     }
 }
 
@@ -79,4 +113,6 @@ pub struct ClaimReplies {
     pub replies: Vec<ClaimReply>,
     /// Ids that the coordinator has forgotten, with the epoch: the home shard may forget them too.
     pub forgotten: Vec<Release>,
+    /// One for each exclusive subscription wanted by the batch, in its order.
+    pub exclusive: Vec<ExclusiveReply>,
 }

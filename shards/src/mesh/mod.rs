@@ -12,7 +12,9 @@ mod message;
 
 pub use bell::Wake;
 pub use board::MeshHandle;
-pub use claim::{Claim, ClaimBatch, ClaimReplies, ClaimReply, Epoch, Outcome, Release};
+pub use claim::{
+    Claim, ClaimBatch, ClaimReplies, ClaimReply, Epoch, ExclusiveReply, ExclusiveRequest, Outcome, Release,
+};
 pub use coordinator_port::CoordinatorPort;
 pub use lane::{Coordination, Port, mesh, mesh_with_slots};
 pub use message::{

@@ -125,10 +125,12 @@ impl Shard {
         let claims = coordination.claims.len().min(CLAIM_BATCH_MAX);
         let arrived = coordination.arrived.len().min(CLAIM_BATCH_MAX);
         let releases = coordination.releases.len().min(CLAIM_BATCH_MAX);
+        let exclusive = coordination.exclusive.len().min(CLAIM_BATCH_MAX);
         Some(ClaimBatch {
             claims: coordination.claims.drain(..claims).collect(),
             arrived: coordination.arrived.drain(..arrived).collect(),
             releases: coordination.releases.drain(..releases).collect(),
+            exclusive: coordination.exclusive.drain(..exclusive).collect(),
             ended: std::mem::take(&mut coordination.ended),
         })
     }
@@ -153,6 +155,9 @@ impl Shard {
         }
         for forgotten in answer.forgotten {
             self.identities.forget(&forgotten.client_id, forgotten.epoch);
+        }
+        for reply in answer.exclusive {
+            self.exclusive_answered(now, reply);
         }
     }
 

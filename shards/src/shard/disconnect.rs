@@ -200,6 +200,7 @@ impl Shard {
             self.retained.end_replay(replay);
         }
         self.work.remove_filters(key, std::mem::take(&mut session.filters));
+        self.give_up_all_exclusive(key);
         let identity = self.identities.get_mut(&session.client_id).expect("every session has its identity");
         identity.session = None;
         // Its own epoch: when a newer claim ends it, the coordinator must not forget the id that the newer one has.

@@ -12,6 +12,8 @@ pub struct Extensions {
     pub permission: Option<Arc<dyn Permission>>,
     /// Whether `$delayed/SECONDS/TOPIC` is published to TOPIC later; else it is a topic as any other that begins with `$`.
     pub delayed: bool,
+    /// Whether one client at a time may subscribe to `$exclusive/FILTER` and gets FILTER; else nobody may.
+    pub exclusive: bool,
     /// Topics and filters that are replaced by others.
     pub rewrite: RewriteRules,
     /// Subscriptions that every client gets at CONNECT.

@@ -161,7 +161,7 @@ impl Shard {
 
     fn handle_frame(&mut self, now: Time, key: ConnectionKey, frame: Frame<'_>) -> Result<Flow, Violation> {
         let Some(connection) = self.connections.get(key) else { return Ok(Flow::Stop) };
-        let version = connection.version;
+        let (version, session) = (connection.version, connection.session);
         match connection.phase {
             Phase::Connected => {}
             Phase::AwaitConnect => return self.handle_connect(now, key, frame),
@@ -187,7 +187,14 @@ impl Shard {
             Packet::Pubrec(ack) => self.handle_pubrec(now, key, &ack),
             Packet::Pubrel(ack) => self.handle_pubrel(now, key, &ack),
             Packet::Pubcomp(ack) => self.handle_pubcomp(now, key, &ack),
-            Packet::Subscribe(subscribe) => self.handle_subscribe(now, key, &subscribe)?,
+            Packet::Subscribe(subscribe) => {
+                if self.awaits_exclusive(key, &subscribe) {
+                    return Ok(Flow::Park);
+                }
+                let handled = self.handle_subscribe(now, key, &subscribe);
+                self.settle_exclusive(key, session);
+                handled?;
+            }
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(now, key, &unsubscribe)?,
             Packet::Pingreq => self.write(key, |out| Packet::Pingresp.encode(version, out)),
             Packet::Disconnect(disconnect) => return self.handle_disconnect(now, key, &disconnect),

@@ -33,6 +33,7 @@ mod deliver;
 mod disconnect;
 mod establish;
 mod event;
+mod exclusive;
 mod extensions;
 mod fan_out;
 mod input;
@@ -91,6 +92,7 @@ use deadlines::Deadline;
 use delayed::Delayed;
 use deliver::Encodings;
 use event::Events;
+use exclusive::Exclusive;
 use fan_out::FanOut;
 use interest::InterestWaiters;
 use output::Outputs;
@@ -187,6 +189,7 @@ pub struct Shard {
     fan_out: FanOut,
     wills: WillQueue,
     delayed: Delayed,
+    exclusive: Exclusive,
     redispatch: Redispatch,
     work: Work,
     outputs: Outputs,
@@ -234,6 +237,7 @@ impl Shard {
             fan_out: FanOut::default(),
             wills: WillQueue::default(),
             delayed: Delayed::default(),
+            exclusive: Exclusive::default(),
             redispatch: Redispatch::default(),
             work: Work::default(),
             outputs: Outputs::default(),

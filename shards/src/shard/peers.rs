@@ -3,7 +3,7 @@
 use super::ConnectionKey;
 use crate::base::limits::{DATA_LANE_SLOTS, HANDOFF_CREDITS};
 use crate::base::shard_set::{ShardId, ShardSet};
-use crate::mesh::{Claim, Control, Deliver, Release};
+use crate::mesh::{Claim, Control, Deliver, ExclusiveRequest, Release};
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 
@@ -145,6 +145,7 @@ pub(super) struct Coordination {
     pub(super) claims: VecDeque<Claim>,
     pub(super) arrived: VecDeque<Release>,
     pub(super) releases: VecDeque<Release>,
+    pub(super) exclusive: VecDeque<ExclusiveRequest>,
     pub(super) ended: u32,
     /// Batches without answer.
     pub(super) unanswered: usize,
@@ -152,6 +153,10 @@ pub(super) struct Coordination {
 
 impl Coordination {
     pub(super) fn has_news(&self) -> bool {
-        !self.claims.is_empty() || !self.arrived.is_empty() || !self.releases.is_empty() || self.ended > 0
+        !self.claims.is_empty()
+            || !self.arrived.is_empty()
+            || !self.releases.is_empty()
+            || !self.exclusive.is_empty()
+            || self.ended > 0
     }
 }

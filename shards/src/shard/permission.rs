@@ -37,16 +37,21 @@ impl Shard {
         self.report(Event::Denied { author, what: "publish to", topic: topic.into() });
     }
 
-    /// Whether the client of `key` may subscribe to `filter`; a refusal is counted and told to the operator.
-    pub(super) fn may_subscribe(&mut self, key: ConnectionKey, filter: TopicFilter<'_>) -> bool {
+    /// Whether the client of `key` may subscribe to `filter`.
+    pub(super) fn allows_subscribe(&self, key: ConnectionKey, filter: TopicFilter<'_>) -> bool {
         let (Some(rules), Some(author)) = (&self.extensions.permission, self.author_of(key)) else {
             return true;
         };
-        let filter = filter.shared().map_or(filter, |(_, filter)| filter).as_str();
-        if rules.may_subscribe(author, filter) {
+        rules.may_subscribe(author, filter.shared().map_or(filter, |(_, filter)| filter).as_str())
+    }
+
+    /// Whether the client of `key` may subscribe to `filter`; a refusal is counted and told to the operator.
+    pub(super) fn may_subscribe(&mut self, key: ConnectionKey, filter: TopicFilter<'_>) -> bool {
+        if self.allows_subscribe(key, filter) {
             return true;
         }
-        let author = KeptAuthor::from(author);
+        let filter = filter.shared().map_or(filter, |(_, filter)| filter).as_str();
+        let author = KeptAuthor::from(self.author_of(key).expect("it was asked for just now"));
         self.counters.subscribe_denied += 1;
         self.report(Event::Denied { author, what: "subscribe to", topic: filter.into() });
         false

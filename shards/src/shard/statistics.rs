@@ -125,6 +125,8 @@ numbers! {
         retained_bytes,
         /// Delayed messages that wait for their time.
         delayed,
+        /// Exclusive subscriptions of this shard's sessions.
+        exclusive,
         /// Match cache hits since the start.
         cache_hits,
         /// Match cache misses since the start.
@@ -171,6 +173,7 @@ impl Shard {
                 retained: self.retained.store.len() as u64,
                 retained_bytes: self.retained.store.bytes() as u64,
                 delayed: self.delayed.len() as u64,
+                exclusive: self.exclusive.len() as u64,
                 cache_hits: cache.hits,
                 cache_misses: cache.misses,
             },

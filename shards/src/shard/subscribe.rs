@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5 sections 3.8 to 3.11).
 
+use super::exclusive::exclusive_filter;
 use super::interest::Afterwards;
 use super::refuse::{in_words, put_what_fits};
 use super::replay::ReplayKey;
@@ -74,9 +75,10 @@ impl Shard {
         version: Version,
     ) -> Result<Granted, Violation> {
         let filters_max = self.limits.filters_per_client_max as usize;
-        let filter = match TopicFilter::new(entry.filter) {
-            Ok(filter) => filter,
-            Err(_) => return refused(ReasonCode::TopicFilterInvalid, version),
+        let (text, exclusive) = exclusive_filter(entry.filter);
+        let filter = match TopicFilter::new(text) {
+            Ok(filter) if !exclusive || self.extensions.exclusive && filter.shared().is_none() => filter,
+            _ => return refused(ReasonCode::TopicFilterInvalid, version),
         };
         if let Err(violation) = self.terms.capabilities.check_filter(filter) {
             // v5 was told in CONNACK, so that it breaks the protocol.
@@ -91,6 +93,9 @@ impl Shard {
         let Some(filter) = self.filter_in_use(rewritten.as_deref(), filter) else {
             return refused(ReasonCode::TopicFilterInvalid, version);
         };
+        if exclusive && !self.holds_exclusive(key, filter) {
+            return refused(ReasonCode::QuotaExceeded, version);
+        }
         let session = self.sessions.get_mut(key).expect("a connected client has its session");
         if self.topics.is_share_full(filter) {
             return refused(ReasonCode::QuotaExceeded, version);
@@ -145,6 +150,7 @@ impl Shard {
         let mut left = SmallVec::new();
         self.interest_changed();
         for text in unsubscribe.filters.iter() {
+            let text = if self.extensions.exclusive { exclusive_filter(text).0 } else { text };
             let code = match TopicFilter::new(text) {
                 Err(_) if version.is_v5() => ReasonCode::TopicFilterInvalid,
                 Err(_) => return Err(Violation::TopicFilterInvalid),
@@ -210,6 +216,7 @@ impl Shard {
             return ReasonCode::NoSubscriptionExisted;
         }
         self.end_replays_of(key, filter.as_str());
+        self.give_up_exclusive(key, filter.as_str());
         ReasonCode::Success
     }
 }

@@ -59,6 +59,8 @@ pub fn settle(world: &mut World) {
     check_quiet(world);
     let coordinator = world.places[0].seat.coordinator.as_ref().expect("shard 0 has the coordinator");
     assert_eq!(coordinator.coordinator().connections(), 0, "every connection was counted back");
+    let held: u64 = world.places.iter().map(|place| place.seat.shard.statistics().gauges.exclusive).sum();
+    assert_eq!(coordinator.coordinator().exclusive_subscriptions() as u64, held);
     let ids = coordinator.coordinator().client_ids();
     let known: usize = world.places.iter().map(|place| place.seat.shard.sizes().identities).sum();
     assert_eq!(ids, known, "coordinator and shards know the same client ids");
@@ -77,6 +79,7 @@ pub fn settle(world: &mut World) {
         assert_eq!(sizes.between_members, 0, "{sizes:?}");
         if sizes.sessions == 0 {
             assert_eq!((sizes.filters, sizes.replays, sizes.identities), (0, 0, 0), "{sizes:?}");
+            assert_eq!(place.seat.shard.statistics().gauges.exclusive, 0);
         }
     }
     let filters: usize = world.places.iter().map(|place| place.seat.shard.sizes().filters).sum();

@@ -10,6 +10,7 @@ mod conformance;
 mod connecting;
 mod deadlines;
 mod delayed;
+mod exclusive;
 mod lanes;
 mod malformed;
 mod network;
