@@ -184,7 +184,7 @@ fn pieces(to: &str) -> Vec<Piece> {
     let mut text = String::new();
     let mut rest = to;
     while let Some(first) = rest.chars().next() {
-        let digits = rest[1.min(rest.len())..].bytes().take_while(u8::is_ascii_digit).take(2).count();
+        let digits = rest.bytes().skip(1).take_while(u8::is_ascii_digit).take(2).count();
         let (piece, bytes) = match first {
             '$' if digits > 0 => (rest[1..=digits].parse().ok().map(Piece::Group), 1 + digits),
             '%' if rest.starts_with("%c") => (Some(Piece::ClientId), 2),
