@@ -32,11 +32,11 @@ class Failure(Exception):
 class Broker:
     """The broker as a process of its own, on a port that it picks."""
 
-    def __init__(self, binary, driver, shards=2):
+    def __init__(self, binary, driver, shards=2, more=""):
         self.folder = tempfile.TemporaryDirectory()
         config = Path(self.folder.name) / "interop.ron"
         listeners = '(address: "127.0.0.1:0"), (address: "127.0.0.1:0", transport: websocket)'
-        config.write_text(f'(listeners: [{listeners}], placement: none, stats_interval: "1 s")\n')
+        config.write_text(f'(listeners: [{listeners}], placement: none, stats_interval: "1 s", {more})\n')
         self.log = open(Path(self.folder.name) / "log", "w+", encoding="utf-8")
         command = [binary, "run", "--config", str(config), "--shards", str(shards), "--io", driver, "--log-level", "info"]
         self.process = subprocess.Popen(command, stderr=self.log, stdout=self.log, stdin=subprocess.DEVNULL)
@@ -282,7 +282,9 @@ def run(binary, driver):
 def tour(binary, driver, rumqttc, node_modules):
     """Every feature that paho, mqtt.js and rumqttc support, on three shards."""
     folder = Path(__file__).resolve().parent / "tour"
-    broker = Broker(binary, driver, shards=3)
+    hashed = subprocess.run([binary, "hash-password", "tourist"], input="pencil\n", capture_output=True, text=True, check=True)
+    users = f"allow_anonymous: true, authentication: (users: [{hashed.stdout.strip()}])"
+    broker = Broker(binary, driver, shards=3, more=users)
     ports = [str(broker.port), str(broker.web_socket_port)]
     try:
         for command, where in (

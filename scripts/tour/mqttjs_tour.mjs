@@ -2,9 +2,12 @@
 //
 //     node mqttjs_tour.mjs TCP_PORT WEBSOCKET_PORT
 //
+// The broker lets anyone in, and knows the user `tourist` with the password `pencil`.
+//
 // Each stop is a function; it fails by an exception. What a broker may choose is not asserted, what the specification says is.
 
 import assert from "node:assert/strict";
+import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -36,6 +39,7 @@ class Client {
     client.heard = [];
     client.waiting = [];
     client.mqtt = mqtt.connect(url, { ...defaults, ...options });
+    if (options.handleAuth) client.mqtt.handleAuth = options.handleAuth;
     client.mqtt.on("message", (topic, payload, packet) => {
       const message = { topic, text: payload.toString(), payload, ...packet };
       const waiter = client.waiting.shift();
@@ -346,7 +350,49 @@ async function requestAndResponse() {
   await server.close();
 }
 
+// The client's side of SCRAM-SHA-256 (RFC 5802, RFC 7677).
+class Scram {
+  constructor(user, password) {
+    this.password = password;
+    this.first = `n=${user},r=${randomBytes(18).toString("base64")}`;
+  }
+
+  options() {
+    const properties = { authenticationMethod: "SCRAM-SHA-256", authenticationData: Buffer.from(`n,,${this.first}`) };
+    return { properties, handleAuth: (packet, done) => done(undefined, this.answer(packet)) };
+  }
+
+  answer({ properties: { authenticationMethod, authenticationData } }) {
+    const challenge = authenticationData.toString();
+    const [, nonce, salt, rounds] = /^r=([^,]+),s=([^,]+),i=(\d+)$/.exec(challenge);
+    const hmac = (key, text) => createHmac("sha256", key).update(text).digest();
+    const salted = pbkdf2Sync(this.password, Buffer.from(salt, "base64"), Number(rounds), 32, "sha256");
+    const last = `c=biws,r=${nonce}`;
+    const key = hmac(salted, "Client Key");
+    const text = `${this.first},${challenge},${last}`;
+    const signature = hmac(createHash("sha256").update(key).digest(), text);
+    const proof = key.map((byte, n) => byte ^ signature[n]).toString("base64");
+    this.verifier = `v=${hmac(hmac(salted, "Server Key"), text).toString("base64")}`;
+    return { cmd: "auth", reasonCode: 0x18, properties: { authenticationMethod, authenticationData: Buffer.from(`${last},p=${proof}`) } };
+  }
+}
+
+async function enhancedAuthentication() {
+  const scram = new Scram("tourist", "pencil");
+  const client = await Client.connect(scram.options());
+  assert.equal(client.connack.properties.authenticationData.toString(), scram.verifier, "the broker knows the user's key");
+  const topic = unique("authenticated");
+  await client.subscribe(topic);
+  await client.publish(topic, "in", { qos: 1 });
+  assert.deepEqual(await client.texts(1), ["in"]);
+  await client.close();
+  for (const wrong of [new Scram("tourist", "pen"), new Scram("nobody", "pencil")]) {
+    await assert.rejects(Client.connect(wrong.options()), ({ code }) => code === 0x87 || code === 0x86);
+  }
+}
+
 const STOPS = [
+  enhancedAuthentication,
   everyVersionAndTransport,
   largeMessages,
   sessionsResume,
