@@ -9,6 +9,7 @@ mod cross_check;
 mod extensions;
 mod messages;
 mod misbehaviour;
+mod permission;
 mod sessions;
 mod sharing;
 mod start;
