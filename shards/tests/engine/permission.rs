@@ -169,3 +169,16 @@ fn aliases_are_set_by_denied_publishes_too() {
     w.publish(ann, shardmq_shards::wire::Publish { topic: "", packet_id: Some(id(2)), ..publish });
     assert_eq!(w.read(ann), ["PUBACK #2 10"]);
 }
+
+#[test]
+fn a_client_of_3_1_is_granted_qos_0_and_gets_nothing() {
+    let (mut w, _) = ruled();
+    let ann = w.join(0, V31, "ann");
+    w.subscribe_all(ann, &[("secret/#", Q1), ("open/#", Q1)]);
+    assert_eq!(w.read(ann), ["SUBACK #1000 [00, 01]"], "it has no code for a refusal");
+    let root = w.connect(1, Connect { username: Some("root"), ..Connect::new(V5, "any", true) });
+    w.publish(root, message("secret/x", "1"));
+    w.publish(root, message("open/x", "2"));
+    assert_eq!(w.read(ann), [r#"open/x "2""#]);
+    assert_eq!(w.count("subscribe_denied"), 1);
+}
