@@ -64,4 +64,21 @@ planted! {
     a_retained_query_that_is_too_early: RetainedQueryTooEarly in Retained is caught by "retained";
     a_will_that_is_forgotten: WillForgotten in Mixed is caught by "will";
     a_timer_that_spins: IdleTimerSpins in Mixed is caught by "idle";
+    own_messages_that_come_back: NoLocalIgnored in Mixed is caught by "unwanted";
+    a_retain_flag_for_everybody: RetainFlagKept in Mixed is caught by "retain flag";
+    a_retain_handling_that_is_ignored: RetainHandlingIgnored in Mixed is caught by "retain flag";
+    identifiers_that_are_forgotten: IdentifiersForgotten in Mixed is caught by "identifiers";
+    an_overlap_that_grants_less: OverlapGrantsLess in Mixed is caught by "overlap";
+    an_expiry_that_stands_still: ExpiryStandsStill in Mixed is caught by "expiry";
+    a_content_type_that_is_forgotten: ContentTypeForgotten in Mixed is caught by "properties";
+    a_refusal_that_is_ignored: RefusalIgnored in Mixed is caught by "refusal";
+    an_alias_that_keeps_its_topic: AliasKeepsTopic in Mixed is caught by "integrity";
+    a_will_that_is_too_early: WillTooEarly in Mixed is caught by "will";
+    what_is_sent_after_its_unsuback: UnsubscribedStillSent in Interest is caught by "unsubscribed";
+    a_redispatch_that_is_made_twice: RedispatchedTwice in Shared is caught by "shared once";
+    a_redispatch_that_is_lost: TakenBackLost in Shared is caught by "shared lost";
+    a_leaver_that_keeps_what_waits: LeaverKeepsWaiting in Shared is caught by "shared leave";
+    a_qos_2_message_that_changes_its_member: StartedQos2Moves in Shared is caught by "shared once";
+    a_turn_that_stands_still: ShareTurnStandsStill in Shared is caught by "shared fair";
+    a_hash_that_is_ignored: ShareHashIgnored in Shared is caught by "shared hash";
 }

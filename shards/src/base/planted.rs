@@ -42,11 +42,45 @@ pub enum Bug {
     WillForgotten,
     /// A timer is re-armed every second although nothing is due.
     IdleTimerSpins,
+    /// A client gets its own messages also where it subscribed with No Local.
+    NoLocalIgnored,
+    /// Live messages keep their retain flag for everybody.
+    RetainFlagKept,
+    /// Retained messages are sent at each SUBSCRIBE.
+    RetainHandlingIgnored,
+    /// A copy carries one subscription identifier at most.
+    IdentifiersForgotten,
+    /// Overlapping subscriptions with identifiers are granted QoS 0.
+    OverlapGrantsLess,
+    /// What waits for a client without connection does not grow older.
+    ExpiryStandsStill,
+    /// The content type is not forwarded.
+    ContentTypeForgotten,
+    /// A PUBREC with an error is taken for one without.
+    RefusalIgnored,
+    /// A topic alias keeps the first topic that it stood for.
+    AliasKeepsTopic,
+    /// A will does not wait for its delay.
+    WillTooEarly,
+    /// What waits is sent after its UNSUBACK all the same.
+    UnsubscribedStillSent,
+    /// A copy that a member of a shared group gives back goes out twice.
+    RedispatchedTwice,
+    /// A copy that a member of a shared group gives back goes nowhere.
+    TakenBackLost,
+    /// Who leaves a shared group keeps what waits for it.
+    LeaverKeepsWaiting,
+    /// With the session's end also QoS 2 messages in flight go to another member of their group.
+    StartedQos2Moves,
+    /// It is always the same member's turn.
+    ShareTurnStandsStill,
+    /// Shared groups that go by a hash choose anybody.
+    ShareHashIgnored,
 }
 
 impl Bug {
     /// All of them, for the test that each is caught.
-    pub const ALL: [Bug; 18] = [
+    pub const ALL: [Bug; 35] = [
         Bug::SubackWithoutInterest,
         Bug::SubackIgnoresForeignTransition,
         Bug::FingerprintNotCounted,
@@ -65,6 +99,23 @@ impl Bug {
         Bug::RetainedQueryTooEarly,
         Bug::WillForgotten,
         Bug::IdleTimerSpins,
+        Bug::NoLocalIgnored,
+        Bug::RetainFlagKept,
+        Bug::RetainHandlingIgnored,
+        Bug::IdentifiersForgotten,
+        Bug::OverlapGrantsLess,
+        Bug::ExpiryStandsStill,
+        Bug::ContentTypeForgotten,
+        Bug::RefusalIgnored,
+        Bug::AliasKeepsTopic,
+        Bug::WillTooEarly,
+        Bug::UnsubscribedStillSent,
+        Bug::RedispatchedTwice,
+        Bug::TakenBackLost,
+        Bug::LeaverKeepsWaiting,
+        Bug::StartedQos2Moves,
+        Bug::ShareTurnStandsStill,
+        Bug::ShareHashIgnored,
     ];
 }
 

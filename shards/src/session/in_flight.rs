@@ -12,6 +12,7 @@
 
 use super::PendingCopy;
 use crate::base::limits::IN_FLIGHT_SPAN_FACTOR;
+use crate::base::planted::{Bug, Planted};
 use crate::topics::GroupId;
 use crate::wire::PacketId;
 use std::collections::VecDeque;
@@ -210,11 +211,16 @@ impl InFlight {
 
     /// Takes out the QoS 1 copies of shared groups, oldest first: at the session's end they go to another member (MQTT 5 section 4.8.2). Those
     /// of QoS 2 never do [MQTT-4.8.2-5].
-    pub fn take_shared(&mut self) -> Vec<PendingCopy> {
-        let shared = |slot: &Option<Slot>| matches!(slot, Some(Slot { state: State::Puback(copy), .. }) if copy.group.is_some());
+    pub fn take_shared(&mut self, planted: Planted) -> Vec<PendingCopy> {
+        let moves = |state: &State| match state {
+            State::Puback(copy) => copy.group.is_some(),
+            State::Pubrec(copy) => copy.group.is_some() && planted.is(Bug::StartedQos2Moves),
+            State::Pubcomp => false,
+        };
+        let shared = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| moves(&slot.state));
         let at: Vec<usize> = (0..self.slots.len()).filter(|at| shared(&self.slots[*at])).collect();
         let packet_ids: Vec<PacketId> = at.into_iter().map(|at| self.first.plus(at)).collect();
-        packet_ids.into_iter().filter_map(|packet_id| self.puback(packet_id)).collect()
+        packet_ids.into_iter().filter_map(|packet_id| self.abandon(packet_id)).collect()
     }
 
     /// The client has left a shared group: what is in flight stays with it, whatever happens.

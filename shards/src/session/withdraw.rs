@@ -2,6 +2,7 @@
 
 use super::{Identifiers, Outbound, PendingCopy};
 use crate::base::limits::Limits;
+use crate::base::planted::Planted;
 use crate::topics::GroupId;
 
 impl Outbound {
@@ -40,8 +41,8 @@ impl Outbound {
     }
 
     /// Takes back what is in flight with QoS 1, as only the session's end allows.
-    pub fn withdraw_in_flight(&mut self) -> Vec<PendingCopy> {
-        let taken = self.in_flight.take_shared();
+    pub fn withdraw_in_flight(&mut self, planted: Planted) -> Vec<PendingCopy> {
+        let taken = self.in_flight.take_shared(planted);
         self.in_flight_bytes -= taken.iter().map(|copy| copy.message.memory_bytes()).sum::<usize>();
         taken
     }
@@ -97,7 +98,7 @@ mod tests {
         assert_eq!(outbound.withdraw(1, |group| group == one).len(), 1);
         assert_eq!(outbound.withdraw(9, |group| group == one).len(), 1);
         assert_eq!((outbound.queued(), outbound.in_flight()), (2, 3));
-        assert_eq!(outbound.withdraw_in_flight().len(), 1);
+        assert_eq!(outbound.withdraw_in_flight(Planted::default()).len(), 1);
         assert_eq!((outbound.queued(), outbound.in_flight()), (2, 2));
     }
 
@@ -107,7 +108,7 @@ mod tests {
         let mut outbound = Outbound::new(3);
         assert_eq!(offer(&mut outbound, QoS::AtLeastOnce, Some(group), true), Offered::InFlight);
         outbound.forget_group(group);
-        assert!(outbound.withdraw_in_flight().is_empty());
+        assert!(outbound.withdraw_in_flight(Planted::default()).is_empty());
         assert_eq!(outbound.in_flight(), 1);
     }
 

@@ -3,6 +3,7 @@
 use super::session::{Session, SessionKey};
 use super::{ConnectionKey, Shard};
 use crate::base::lsn::Lsn;
+use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::session::DropReason;
 use crate::wire::{Ack, Packet, ReasonCode, Version};
@@ -23,8 +24,9 @@ impl Shard {
     }
 
     pub(super) fn handle_pubrec(&mut self, now: Time, key: ConnectionKey, ack: &Ack<'_>) {
+        let ignored = self.planted.is(Bug::RefusalIgnored);
         let Some((_, session)) = self.session_of(key) else { return };
-        if ack.reason as u8 >= ReasonCode::UnspecifiedError as u8 {
+        if ack.reason as u8 >= ReasonCode::UnspecifiedError as u8 && !ignored {
             let refused = session.outbound.pubrec_refused(ack.packet_id);
             self.drop_copies(DropReason::Refused, u64::from(refused));
             return self.pump(now, key);

@@ -71,7 +71,8 @@ impl Shard {
         let (message_qos, message_retain) = (incoming.qos(), incoming.retain());
         let mut durable = false;
         for receiver in receivers {
-            let copy = if publisher == Publisher::Session(receiver.key()) {
+            let own = publisher == Publisher::Session(receiver.key());
+            let mut copy = if own && !self.planted.is(Bug::NoLocalIgnored) {
                 let Some(qos) = receiver.for_publisher() else { continue };
                 CopyHead {
                     qos: qos.min(message_qos),
@@ -89,6 +90,13 @@ impl Shard {
                     group: None,
                 }
             };
+            copy.retain |= message_retain && self.planted.is(Bug::RetainFlagKept);
+            if copy.identifiers.len() > 1 && self.planted.is(Bug::OverlapGrantsLess) {
+                copy.qos = QoS::AtMostOnce;
+            }
+            if self.planted.is(Bug::IdentifiersForgotten) {
+                copy.identifiers = &copy.identifiers[..copy.identifiers.len().min(1)];
+            }
             durable |= self.deliver_copy(now, incoming, receiver.key(), &copy);
         }
         durable

@@ -136,8 +136,11 @@ impl Shard {
         if farewell == Farewell::Clean || self.planted.is(Bug::WillForgotten) {
             session.will = None;
         }
-        let (expiry_seconds, will_delay) =
-            (session.expiry_seconds, session.will.as_ref().map(|will| will.delay()));
+        let too_early = self.planted.is(Bug::WillTooEarly);
+        let (expiry_seconds, will_delay) = (
+            session.expiry_seconds,
+            session.will.as_ref().map(|will| if too_early { Duration::ZERO } else { will.delay() }),
+        );
         self.drop_copies(DropReason::Offline, dropped as u64);
         if expiry_seconds == 0 {
             return self.end_session(now, key);

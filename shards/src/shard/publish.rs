@@ -81,7 +81,10 @@ impl Shard {
         let topic = take_alias(connection, alias, publish.topic, alias_max)?;
         let flow = self.publish_as(now, key, publish, &topic);
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.extra_mut().aliases[usize::from(alias.get()) - 1] = Some(topic);
+            let of = &mut connection.extra_mut().aliases[usize::from(alias.get()) - 1];
+            if of.is_none() || !self.planted.is(Bug::AliasKeepsTopic) {
+                *of = Some(topic);
+            }
         }
         flow
     }
@@ -148,6 +151,10 @@ impl Shard {
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         let expiry =
             publish.properties.message_expiry.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
+        let mut publish = publish;
+        if self.planted.is(Bug::ContentTypeForgotten) {
+            publish.properties.content_type = None;
+        }
         let mut incoming = Incoming::borrowed(publish, topic, expiry);
         let lsn = self.publish(now, &mut incoming, &plan, Publisher::Session(session_key));
         let Some(packet_id) = packet_id else { return Ok(Flow::Continue) };

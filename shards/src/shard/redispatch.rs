@@ -7,6 +7,7 @@ use super::publish::Publisher;
 use super::session::SessionKey;
 use crate::base::limits::{REDISPATCH_WAITING_MAX, REDISPATCHED_PER_TURN, RELIEF_COPIES_MAX};
 use crate::base::lsn::Lsn;
+use crate::base::planted::Bug;
 use crate::base::shard_set::ShardSet;
 use crate::base::time::Time;
 use crate::mesh::{Deliver, SharedPick};
@@ -65,7 +66,8 @@ impl Shard {
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
         let (topics, outbound) = (&self.topics, &mut session.outbound);
-        let mut copies = if what == TakeBack::All { outbound.withdraw_in_flight() } else { Vec::new() };
+        let mut copies =
+            if what == TakeBack::All { outbound.withdraw_in_flight(self.planted) } else { Vec::new() };
         copies.extend(outbound.withdraw(usize::MAX, |group| match what {
             TakeBack::All => true,
             TakeBack::Group(left) => group == left,
@@ -98,6 +100,10 @@ impl Shard {
                 return;
             }
             let taken = self.redispatch.waiting.pop_front().expect("one waits");
+            if self.planted.is(Bug::TakenBackLost) {
+                self.counters.moved += 1;
+                continue;
+            }
             let Some(group) = self.topics.group_named(taken.group) else {
                 self.drop_copies(DropReason::NoMember, 1);
                 continue;
@@ -116,6 +122,9 @@ impl Shard {
                     self.counters.moved += 1;
                     let mut incoming = Incoming::owned(&taken.message);
                     self.dispatch(now, &mut incoming, (group, spread), !taken.send_on);
+                    if self.planted.is(Bug::RedispatchedTwice) {
+                        self.dispatch(now, &mut incoming, (group, spread), false);
+                    }
                 }
             }
         }
@@ -167,7 +176,7 @@ impl Shard {
     /// The session is leaving this shared subscription, with what waits for it.
     pub(super) fn leave_share(&mut self, key: SessionKey, shared: TopicFilter<'_>) {
         let Some(group) = shared.shared().and_then(|_| self.topics.group_of(shared)) else { return };
-        if self.topics.member(group, key).is_none() {
+        if self.topics.member(group, key).is_none() || self.planted.is(Bug::LeaverKeepsWaiting) {
             return;
         }
         self.take_back(key, TakeBack::Group(group));

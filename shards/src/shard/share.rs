@@ -6,6 +6,7 @@ use super::deliver::CopyHead;
 use super::publish::Publisher;
 use super::session::SessionKey;
 use crate::base::limits::SHARE_MEMBERS_ASKED_MAX;
+use crate::base::planted::Bug;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
 use crate::mesh::{Keep, SharedPick};
@@ -69,6 +70,7 @@ impl Shard {
         match self.topics.share_strategy(group) {
             ShareStrategy::RoundRobin | ShareStrategy::Sticky | ShareStrategy::Local => 0,
             ShareStrategy::Random => self.random.next_u64(),
+            _ if self.planted.is(Bug::ShareHashIgnored) => self.random.next_u64(),
             ShareStrategy::HashTopic => self.topics.spread_hash(topic.as_bytes()),
             ShareStrategy::HashClient => {
                 let session = match publisher {
@@ -86,7 +88,9 @@ impl Shard {
     pub(super) fn share_out(&mut self, now: Time, incoming: &mut Incoming<'_>, plan: &Plan) -> bool {
         let mut durable = false;
         for pick in &plan.picks {
-            self.topics.picked(pick);
+            if !self.planted.is(Bug::ShareTurnStandsStill) {
+                self.topics.picked(pick);
+            }
             durable |= if pick.shard == self.id {
                 self.dispatch(now, incoming, (pick.group, pick.spread), true)
             } else {
@@ -145,6 +149,9 @@ impl Shard {
         standing: Standing,
     ) -> Result<bool, Option<DropReason>> {
         let mut at = self.topics.member_start(group, standing, spread);
+        if self.planted.is(Bug::ShareTurnStandsStill) {
+            at = 0;
+        }
         let (mut passed, mut reason) = (0, None);
         for _ in 0..SHARE_MEMBERS_ASKED_MAX {
             let Some((member, members)) = self.topics.member_at(group, standing, at) else { break };

@@ -109,6 +109,7 @@ impl Shard {
         let wants_retained = match options.retain_handling {
             // MQTT 5 section 4.8.2: a shared subscription is not sent retained messages when it is made.
             _ if filter.shared().is_some() => false,
+            _ if self.planted.is(Bug::RetainHandlingIgnored) => true,
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => !subscribed.existed,
             RetainHandling::DoNotSend => false,

@@ -6,6 +6,7 @@ use super::fan_out::FanOut;
 use super::publish::Publisher;
 use super::session::SessionKey;
 use super::{ConnectionKey, Shard};
+use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::session::{DropReason, Identifiers, Incoming};
 use crate::topics::TopicName;
@@ -67,7 +68,7 @@ impl Shard {
     ) {
         self.fan_out.note_change(key);
         let session = self.sessions.get_mut(key).expect("a connected client has its session");
-        if session.outbound.queued() == 0 {
+        if session.outbound.queued() == 0 || self.planted.is(Bug::UnsubscribedStillSent) {
             return;
         }
         left.sort_unstable();
