@@ -76,6 +76,9 @@ pub const AUTH_STEPS_MAX: u32 = 8;
 pub const HELD_INPUT_BYTES_MAX: usize = 16 * 1024;
 /// Copies that one turn of a shard makes before publishers wait for the next: about a millisecond of work.
 pub const COPIES_PER_TURN: u32 = 4096;
+/// Filters that one SUBSCRIBE may name, even if a client may hold fewer; those behind are refused. A packet of a mebibyte has room for the same
+/// filter 250,000 times, which would be a tenth of a second of work in one turn.
+pub const SUBSCRIBE_FILTERS_MIN: usize = 4096;
 /// Live topics that a retained replay remembers, so as not to send an older retained copy behind them.
 pub const REPLAY_LIVE_TOPICS_MAX: usize = 64 * 1024;
 /// Messages waiting behind the open fan-out cursors of a shard: past it the publisher is parked, the lane left undrained.

@@ -43,8 +43,8 @@ impl Shard {
             return;
         }
         let Some(session) = self.sessions.get(session) else { return };
-        for replay in &session.replays {
-            self.retained.start(*replay);
+        for replay in session.replays.iter() {
+            self.retained.start(replay);
         }
     }
 }

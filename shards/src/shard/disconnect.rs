@@ -199,7 +199,7 @@ impl Shard {
         }
         let lost = session.outbound.queued() + session.outbound.in_flight();
         self.drop_copies(DropReason::SessionEnded, lost as u64);
-        for replay in session.replays.drain(..) {
+        for replay in session.replays.iter() {
             self.retained.end_replay(replay);
         }
         self.work.remove_filters(key, std::mem::take(&mut session.filters));

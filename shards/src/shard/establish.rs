@@ -119,7 +119,7 @@ impl Shard {
             inbound: Inbound::default(),
             outbound: Outbound::new(self.limits.in_flight_max),
             will: None,
-            replays: Vec::new(),
+            replays: Default::default(),
         });
         self.offline_sessions += 1;
         self.identities.get_or_insert(client_id).session = Some(session);
@@ -180,8 +180,8 @@ impl Shard {
         if connection.phase != Phase::Connected {
             return;
         }
-        for replay in &session.replays {
-            self.retained.wake(*replay);
+        for replay in session.replays.iter() {
+            self.retained.wake(replay);
         }
         if session.outbound.is_idle() {
             return self.outputs.flush(key, connection);

@@ -173,8 +173,10 @@ impl Shard {
         }
         match frame.packet_type() {
             PacketType::Publish => return self.handle_publish(now, key, Publish::decode(frame, version)?),
-            // It may look through the session's queue, however short it is itself.
-            PacketType::Unsubscribe if self.work.is_exhausted() => return Ok(self.yield_reading(key)),
+            // An UNSUBSCRIBE may look through the session's queue, however short it is itself.
+            PacketType::Subscribe | PacketType::Unsubscribe if self.work.is_exhausted() => {
+                return Ok(self.yield_reading(key));
+            }
             // What is in them does not matter: its own breach would be named with a code that DISCONNECT cannot carry.
             PacketType::Connect => return Err(Violation::SecondConnect),
             PacketType::Connack | PacketType::Suback | PacketType::Unsuback | PacketType::Pingresp => {

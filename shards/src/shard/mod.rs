@@ -47,6 +47,7 @@ mod publish;
 mod redispatch;
 mod refuse;
 mod replay;
+mod replays;
 mod reply;
 mod retained;
 mod retained_expiry;

@@ -147,10 +147,9 @@ impl Shard {
         let retained = &mut self.retained;
         let Some(replay) = retained.replays.get_mut(key) else { return };
         if replay.partition == replay.partitions_end {
-            let session = replay.session;
-            retained.replays.remove(key);
-            if let Some(session) = self.sessions.get_mut(session) {
-                session.replays.retain(|replay| *replay != key);
+            let replay = retained.replays.remove(key).expect("looked at above");
+            if let Some(session) = self.sessions.get_mut(replay.session) {
+                session.replays.remove(retained.filter_hash(&replay.filter), key);
             }
             return;
         }
@@ -176,18 +175,5 @@ impl Shard {
             return self.retained.asked(partition, query);
         }
         self.peers[partition].control.push_back(Control::RetainedQuery(Box::new(query)));
-    }
-
-    /// The filter is unsubscribed, or subscribed anew: what is left of its replay is void.
-    pub(super) fn end_replays_of(&mut self, session: SessionKey, filter: &str) {
-        let Some(session) = self.sessions.get_mut(session) else { return };
-        let retained = &mut self.retained;
-        session.replays.retain(|key| {
-            let same = retained.replays.get(*key).is_none_or(|replay| &*replay.filter == filter);
-            if same {
-                retained.replays.remove(*key);
-            }
-            !same
-        });
     }
 }

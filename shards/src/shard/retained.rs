@@ -6,6 +6,7 @@
 
 use super::Shard;
 use super::replay::{Replay, ReplayKey};
+use super::replays::Replays;
 use super::retained_expiry::Sweep;
 use super::retained_room::Fullness;
 use super::session::SessionKey;
@@ -127,10 +128,10 @@ impl Retained {
 
     /// A live retained message of `topic` reached the session of `replays`. It makes the retained one superfluous only if no later one can be
     /// missing: not before the replay is open.
-    pub(super) fn went_live(&mut self, replays: &[ReplayKey], topic: &str) {
+    pub(super) fn went_live(&mut self, replays: &Replays, topic: &str) {
         let hash = self.key.hash(topic.as_bytes());
-        for key in replays {
-            if let Some(replay) = self.replays.get_mut(*key)
+        for key in replays.iter() {
+            if let Some(replay) = self.replays.get_mut(key)
                 && replay.open
                 && replay.live.len() < REPLAY_LIVE_TOPICS_MAX
             {

@@ -1,7 +1,7 @@
 //! One client's session as its home shard keeps it.
 
 use super::connection::ConnectionKey;
-use super::replay::ReplayKey;
+use super::replays::Replays;
 use crate::base::hash::HashKey;
 use crate::base::parted::Parted;
 use crate::base::slab::Key;
@@ -38,7 +38,7 @@ pub struct Session {
     pub(super) outbound: Outbound,
     pub(super) will: Option<Box<Will>>,
     /// Retained messages on their way to it.
-    pub(super) replays: Vec<ReplayKey>,
+    pub(super) replays: Replays,
 }
 
 impl Session {

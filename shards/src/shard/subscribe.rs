@@ -7,6 +7,7 @@ use super::replay::ReplayKey;
 use super::reply::Reply;
 use super::session::SessionKey;
 use super::{ConnectionKey, Shard};
+use crate::base::limits::SUBSCRIBE_FILTERS_MIN;
 use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::base::time::Time;
@@ -52,8 +53,14 @@ impl Shard {
         self.interest_changed();
         let mut replays = SmallVec::new();
         let mut ticket = Ticket::ZERO;
-        for filter in subscribe.filters.iter() {
-            let granted = self.subscribe_one((key, session), &filter, identifier, version)?;
+        self.work.charge(subscribe.filters.len());
+        let most = SUBSCRIBE_FILTERS_MIN.max(self.limits.filters_per_client_max as usize);
+        for (at, filter) in subscribe.filters.iter().enumerate() {
+            let granted = if at < most {
+                self.subscribe_one((key, session), &filter, identifier, version)?
+            } else {
+                refused(ReasonCode::QuotaExceeded, version)?
+            };
             codes.push(granted.code);
             ticket = ticket.max(granted.ticket);
             replays.extend(granted.replay);
@@ -115,9 +122,8 @@ impl Shard {
             RetainHandling::DoNotSend => false,
         };
         let replay = wants_retained.then(|| {
-            self.end_replays_of(key, filter.as_str());
             let replay = self.retained.begin(key, filter, options, identifier);
-            self.sessions.get_mut(key).expect("still there").replays.push(replay);
+            self.add_replay(key, filter.as_str(), replay);
             replay
         });
         let own = self.is_own_transition(subscribed.ticket);
@@ -150,6 +156,7 @@ impl Shard {
         let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
         let mut left = SmallVec::new();
         self.interest_changed();
+        self.work.charge(unsubscribe.filters.len());
         for text in unsubscribe.filters.iter() {
             let text = if self.extensions.exclusive { exclusive_filter(text).0 } else { text };
             let code = match TopicFilter::new(text) {
@@ -216,7 +223,7 @@ impl Shard {
         if !self.topics.unsubscribe(key, filter, &mut session.filters) {
             return ReasonCode::NoSubscriptionExisted;
         }
-        self.end_replays_of(key, filter.as_str());
+        self.end_replay_of(key, filter.as_str());
         self.give_up_exclusive(key, filter.as_str());
         ReasonCode::Success
     }

@@ -235,3 +235,71 @@ fn a_publish_by_a_subscriber_of_several_versions_keeps_what_each_can_say() {
     assert_eq!(seen, ["PUBACK #1", r#"a "" q1 #1 ids=[268435455]"#]);
     assert_eq!(w.read(bob), [r#"a "" q1 #1"#]);
 }
+
+#[test]
+fn one_packet_names_no_more_filters_than_a_turn_can_bear() {
+    for (held, taken) in [(1_000, 4_096), (5_000, 5_000)] {
+        let mut w = World::limited_with_shards(2, |limits| limits.filters_per_client_max = held);
+        let ann = w.join(0, V5, "ann");
+        w.subscribe_all(ann, &vec![("a", Q1); 6_000]);
+        let suback = w.read(ann).remove(0);
+        let codes: Vec<&str> = suback.split(['[', ']']).nth(1).expect("the codes").split(", ").collect();
+        assert_eq!(codes.len(), 6_000);
+        assert!(
+            codes[..taken].iter().all(|code| *code == "01")
+                && codes[taken..].iter().all(|code| *code == "97")
+        );
+    }
+}
+
+#[test]
+fn many_subscribes_share_the_turn_with_everybody_else() {
+    let mut w = World::new(2);
+    w.read_bytes_max = usize::MAX;
+    let (ann, bob) = (w.join(0, V5, "ann"), w.join(0, V5, "bob"));
+    for _ in 0..10 {
+        w.subscribe_all(ann, &vec![("a", Q1); 1_000]);
+        w.unsubscribe(ann, &vec!["b"; 1_000]);
+    }
+    w.send(bob, shardmq_shards::wire::Packet::Pingreq);
+    w.turn(0);
+    assert_eq!(w.read_now(bob), ["PINGRESP"]);
+    assert!(w.shard(0).sizes().unread_bytes_max > 0, "what is left waits for the next turn");
+    assert_eq!(w.read(ann).len(), 20);
+    assert!(w.count("yielded") >= 3);
+}
+
+#[test]
+fn each_of_many_replays_ends_by_itself() {
+    let mut w = World::limited_with_shards(3, |limits| limits.filters_per_client_max = 3_000);
+    let bob = w.join(1, V5, "bob");
+    for number in 0..300 {
+        w.publish(bob, retained(message_1(1, &format!("t/{number}"), "x")));
+        w.run();
+    }
+    let ann = w.connect(0, durable_taking("ann", 1));
+    let names: Vec<String> = (0..2_500).map(|number| format!("t/{number}")).collect();
+    let filters: Vec<_> = names.iter().map(|name| (name.as_str(), Q1)).collect();
+    w.subscribe_all(ann, &filters);
+    w.run();
+    // Those that are left or made anew meanwhile do not take others with them.
+    w.unsubscribe(ann, &["t/7", "t/2400"]);
+    w.subscribe_all(ann, &[("t/8", Q1), ("t/2401", Q1)]);
+    let mut seen = std::collections::BTreeMap::new();
+    loop {
+        let lines = w.read(ann);
+        if lines.is_empty() {
+            break;
+        }
+        for line in lines.iter().filter(|line| line.starts_with("t/")) {
+            *seen.entry(line.split(' ').next().expect("a topic").to_string()).or_insert(0) += 1;
+            let number =
+                line.split('#').nth(1).expect("a packet id").split(' ').next().expect("the id itself");
+            w.puback(ann, number.parse().expect("a number"));
+        }
+    }
+    seen.retain(|topic, _| topic != "t/7" && topic != "t/8");
+    assert_eq!(seen.len(), 298);
+    assert!(seen.values().all(|count| *count == 1));
+    assert_eq!(w.shard(0).sizes().replays, 0);
+}
