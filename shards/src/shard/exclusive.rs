@@ -12,7 +12,7 @@ use crate::base::time::Time;
 use crate::mesh::{ExclusiveReply, ExclusiveRequest};
 use crate::topics::TopicFilter;
 use crate::wire::Subscribe;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a filter of an exclusive subscription begins with.
 const PREFIX: &str = "$exclusive/";
@@ -29,6 +29,14 @@ struct Asked {
     filter: Box<str>,
 }
 
+/// A SUBSCRIBE that waits.
+#[derive(Default)]
+struct Waiting {
+    /// Answers still to come.
+    open: usize,
+    granted: Vec<Box<str>>,
+}
+
 /// What this shard holds and asks for.
 #[derive(Default)]
 pub(super) struct Exclusive {
@@ -36,8 +44,8 @@ pub(super) struct Exclusive {
     held: BTreeMap<(SessionKey, Box<str>), u64>,
     /// By number.
     asked: BTreeMap<u64, Asked>,
-    /// Connections whose SUBSCRIBE waits, with the answers still to come.
-    waiting: BTreeMap<ConnectionKey, usize>,
+    /// Connections whose SUBSCRIBE waits.
+    waiting: BTreeMap<ConnectionKey, Waiting>,
     newest: u64,
 }
 
@@ -68,18 +76,20 @@ impl Shard {
         let Some(session) = self.connections.get(key).and_then(|connection| connection.session) else {
             return false;
         };
-        let mut asked: Vec<Box<str>> = Vec::new();
+        let mut asked = BTreeSet::new();
         for entry in subscribe.filters.iter() {
             let Some(filter) = self.exclusive_wish(key, entry.filter) else { continue };
-            let known = self.exclusive.holds(session, &filter) || asked.contains(&filter);
-            if !known && asked.len() < EXCLUSIVE_PER_SUBSCRIBE_MAX {
-                asked.push(filter);
+            if !self.exclusive.holds(session, &filter) {
+                asked.insert(filter);
+            }
+            if asked.len() == EXCLUSIVE_PER_SUBSCRIBE_MAX {
+                break;
             }
         }
         if asked.is_empty() {
             return false;
         }
-        self.exclusive.waiting.insert(key, asked.len());
+        self.exclusive.waiting.insert(key, Waiting { open: asked.len(), granted: Vec::new() });
         for filter in asked {
             self.exclusive.newest += 1;
             let number = self.exclusive.newest;
@@ -116,15 +126,18 @@ impl Shard {
                 && connection.phase == Phase::Connected
                 && connection.parked == Parked::Waiting
         });
+        let waiting = self.exclusive.waiting.get_mut(&key).expect("there is one for each request under way");
+        waiting.open -= 1;
+        let answered = waiting.open == 0;
         if reply.granted {
             self.exclusive.held.insert((session, filter.clone()), reply.number);
-            if !waits {
+            if waits {
+                waiting.granted.push(filter);
+            } else {
                 self.give_up_exclusive(session, &filter);
             }
         }
-        let open = self.exclusive.waiting.get_mut(&key).expect("there is one for each request under way");
-        *open -= 1;
-        if *open > 0 {
+        if !answered {
             return;
         }
         if waits {
@@ -137,11 +150,8 @@ impl Shard {
 
     /// A SUBSCRIBE is handled: what was granted for it and is no subscription, since another rule refused it, is given up.
     pub(super) fn settle_exclusive(&mut self, key: ConnectionKey, session: Option<SessionKey>) {
-        if self.exclusive.waiting.remove(&key).is_none() {
-            return;
-        }
-        let Some(session) = session else { return };
-        for text in self.exclusive.of(session) {
+        let (Some(waiting), Some(session)) = (self.exclusive.waiting.remove(&key), session) else { return };
+        for text in waiting.granted {
             let filter = TopicFilter::new(&text).expect("checked when it was asked for");
             if self.topics.subscription(session, filter).is_none() {
                 self.give_up_exclusive(session, &text);

@@ -203,3 +203,15 @@ fn not_enabled_nobody_can_subscribe_to_it() {
     w.unsubscribe(ann, TAKE);
     assert_eq!(w.read(ann), ["UNSUBACK #1001 [11]"]);
 }
+
+#[test]
+fn one_subscribe_asks_for_a_bounded_number() {
+    let mut w = world(2);
+    let ann = w.join(1, V5, "ann");
+    let texts: Vec<String> = (0..300).map(|number| format!("$exclusive/{number:03}")).collect();
+    let filters: Vec<&str> = texts.iter().map(|text| &**text).collect();
+    let granted = |codes: &str| codes.split(", ").filter(|code| *code == "01").count();
+    let first = codes(&mut w, ann, &filters);
+    assert_eq!((granted(&first), first.ends_with("97")), (256, true));
+    assert_eq!(granted(&codes(&mut w, ann, &filters)), 300, "the next asks for what it does not hold");
+}
