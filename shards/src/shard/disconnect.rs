@@ -117,6 +117,7 @@ impl Shard {
             self.buffers.give_back(out);
         }
         self.outputs.actions.push_back(Action::Close(key, mode));
+        self.abandon_exclusive(key, session);
         if let Some(session) = session {
             self.leave(now, session, farewell);
         }

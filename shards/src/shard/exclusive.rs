@@ -159,6 +159,13 @@ impl Shard {
         }
     }
 
+    /// The connection closes. With answers still to come, the last of them settles; else its SUBSCRIBE waited for the next turn only.
+    pub(super) fn abandon_exclusive(&mut self, key: ConnectionKey, session: Option<SessionKey>) {
+        if self.exclusive.waiting.get(&key).is_some_and(|waiting| waiting.open == 0) {
+            self.settle_exclusive(key, session);
+        }
+    }
+
     /// The subscription to `filter` has ended.
     pub(super) fn give_up_exclusive(&mut self, session: SessionKey, filter: &str) {
         if self.exclusive.held.is_empty() {
