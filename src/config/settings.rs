@@ -228,6 +228,8 @@ pub struct ClientLimits {
     pub queue_bytes_max: Bytes<1_024, { u32::MAX as u64 }>,
     /// Topic aliases that a v5 client may use.
     pub topic_alias_max: Number<0, 65_535>,
+    /// Topic aliases used towards one v5 client.
+    pub topic_alias_to_client_max: Number<0, 256>,
     /// Longest keep-alive that a client may ask for.
     pub keep_alive_max: Span<5, 65_535>,
     /// A peer that takes no byte for this long is closed.
@@ -289,6 +291,7 @@ impl Default for ClientLimits {
             queue_messages_max: Number::new(limits.queue_messages_max.into()),
             queue_bytes_max: Bytes::new(limits.queue_bytes_max.into()),
             topic_alias_max: Number::new(limits.topic_alias_max.into()),
+            topic_alias_to_client_max: Number::new(limits.topic_alias_to_client_max.into()),
             keep_alive_max: Span::new(limits.keep_alive_max),
             write_stall: Span::new(limits.write_stall),
             session_expiry_v3: Span::new(limits.session_expiry_v3),
@@ -313,6 +316,7 @@ impl Settings {
             queue_messages_max: client.queue_messages_max.get(),
             queue_bytes_max: client.queue_bytes_max.get(),
             topic_alias_max: client.topic_alias_max.get(),
+            topic_alias_to_client_max: client.topic_alias_to_client_max.get(),
             keep_alive_max: client.keep_alive_max.get(),
             write_stall: client.write_stall.get(),
             session_expiry_v3: client.session_expiry_v3.get(),

@@ -62,6 +62,8 @@ pub const RELIEF_COPIES_MAX: usize = 64;
 pub const SHARED_PAYLOAD_BYTES_MIN: usize = 4 * 1024;
 /// Bytes that may wait in a connection's write buffer before messages stay in the session's queue: one socket buffer's worth.
 pub const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the topics that have an alias towards one client: 32 long ones.
+pub const TOPIC_ALIAS_TOPIC_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of replies (acknowledgements, pings) that a client may leave unread before it is closed: it is not reading at all.
 pub const REPLY_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 /// Connections of one shard that have not sent their CONNECT; more stay in the kernel's backlog, so that half-open sockets cost no memory.
@@ -148,6 +150,8 @@ pub struct Limits {
     pub queue_bytes_max: u32,
     /// Topic aliases that a v5 client may use towards us.
     pub topic_alias_max: u16,
+    /// Topic aliases used towards one v5 client, if the client itself does not take fewer: each is looked for in every copy sent.
+    pub topic_alias_to_client_max: u16,
     /// Longest keep-alive that a client may ask for; v5 clients are told (Server Keep Alive).
     pub keep_alive_max: Duration,
     /// A peer that takes no byte of what is to be sent for this long is closed.
@@ -180,6 +184,7 @@ impl Default for Limits {
             queue_messages_max: 1_000,
             queue_bytes_max: 1024 * 1024,
             topic_alias_max: 32,
+            topic_alias_to_client_max: 32,
             keep_alive_max: Duration::from_secs(3_600),
             write_stall: Duration::from_secs(15),
             session_expiry_v3: Duration::from_secs(3_600),

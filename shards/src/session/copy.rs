@@ -170,13 +170,24 @@ impl PendingCopy {
         if delivery.wire_bytes(version, payload.len()) > packet_bytes_max as usize {
             return false;
         }
-        delivery.encode_head(version, payload.len(), out.bytes_mut());
-        if payload.len() >= SHARED_PAYLOAD_BYTES_MIN {
-            out.splice(self.message.clone());
-        } else {
-            out.bytes_mut().extend_from_slice(payload);
-        }
+        append_delivery(&delivery, version, &self.message, out);
         true
+    }
+}
+
+/// Appends the packet: a large payload by reference.
+pub(super) fn append_delivery(
+    delivery: &Delivery<'_>,
+    version: Version,
+    message: &Message,
+    out: &mut WriteBuffer,
+) {
+    let payload = message.payload();
+    delivery.encode_head(version, payload.len(), out.bytes_mut());
+    if payload.len() >= SHARED_PAYLOAD_BYTES_MIN {
+        out.splice(message.clone());
+    } else {
+        out.bytes_mut().extend_from_slice(payload);
     }
 }
 

@@ -7,10 +7,12 @@ mod in_flight;
 mod inbound;
 mod keep_alive;
 mod outbound;
+mod topic_aliases;
 mod waiting;
 mod will;
 mod withdraw;
 mod write_buffer;
+mod writer;
 
 pub use authentication::{
     Authenticated, Authentication, AuthenticationExchange, AuthenticationMethod, AuthenticationStep,
@@ -21,6 +23,8 @@ pub use copy::{Encoded, Identifiers, Incoming, PendingCopy};
 pub use in_flight::{InFlight, Resend, UnknownPacketId};
 pub use inbound::{Inbound, Publication};
 pub use keep_alive::KeepAlive;
-pub use outbound::{DropReason, Offer, Offered, Outbound, Pumped, Writer};
+pub use outbound::{DropReason, Offer, Offered, Outbound, Pumped};
+pub use topic_aliases::{Naming, TopicAliases};
 pub use will::Will;
 pub use write_buffer::{Splice, WriteBuffer};
+pub use writer::Writer;

@@ -6,12 +6,12 @@
 
 use super::in_flight::{InFlight, Resend, UnknownPacketId};
 use super::waiting::Waiting;
-use super::{Encoded, Identifiers, Incoming, PendingCopy, WriteBuffer};
-use crate::base::limits::{Limits, WRITE_BUFFER_BYTES_MAX};
+use super::{Encoded, Identifiers, Incoming, PendingCopy, Writer};
+use crate::base::limits::Limits;
 use crate::base::planted::{Bug, Planted};
 use crate::base::time::Time;
 use crate::topics::GroupId;
-use crate::wire::{Ack, Packet, PacketId, QoS, Version};
+use crate::wire::{Ack, Packet, PacketId, QoS};
 
 /// Why a copy was not delivered. Every copy that is made and not delivered is counted under one of these or as expired.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -56,22 +56,6 @@ impl DropReason {
             DropReason::NoMember => "no_member",
             DropReason::Unsubscribed => "unsubscribed",
         }
-    }
-}
-
-/// The sending end of the present connection.
-pub struct Writer<'a> {
-    /// Where packets are appended.
-    pub out: &'a mut WriteBuffer,
-    /// The connection's protocol version.
-    pub version: Version,
-    /// The client's Maximum Packet Size.
-    pub packet_bytes_max: u32,
-}
-
-impl Writer<'_> {
-    fn has_room(&self) -> bool {
-        self.out.len() < WRITE_BUFFER_BYTES_MAX
     }
 }
 
@@ -179,7 +163,7 @@ impl Outbound {
         limits: &Limits,
         planted: Planted,
     ) -> Offered {
-        let Some(writer) = writer else {
+        let Some(mut writer) = writer else {
             if offer.qos == QoS::AtMostOnce {
                 return Offered::Dropped(DropReason::Offline);
             }
@@ -191,7 +175,7 @@ impl Outbound {
         let waiting = self.waiting.as_deref();
         if offer.qos == QoS::AtMostOnce {
             if writer.has_room() && waiting.is_none_or(|waiting| waiting.has_no_unacknowledged()) {
-                offer.encoded.append(None, offer.incoming, writer.out);
+                writer.append(&mut offer, None);
                 return Offered::Written;
             }
         } else if writer.has_room()
@@ -199,7 +183,7 @@ impl Outbound {
             && self.may_start(limits)
         {
             let packet_id = self.start(offer.keep());
-            offer.encoded.append(Some(packet_id), offer.incoming, writer.out);
+            writer.append(&mut offer, Some(packet_id));
             return Offered::InFlight;
         }
         self.wait(offer.keep(), offer.now, limits, planted)
@@ -235,6 +219,7 @@ impl Outbound {
                 Some(Resend::Publish { packet_id, copy, dup }) => {
                     // What was started stays started: its expiry does not end it [MQTT-4.4.0-1]. A smaller Maximum Packet Size of the new
                     // connection does, as if the client had it [MQTT-3.1.2-24, MQTT-3.1.2-25].
+                    // The whole topic: aliases are for what is sent once.
                     let to = (writer.version, writer.packet_bytes_max);
                     if copy.write(now, Some(packet_id), dup, to, writer.out) {
                         pumped.published += 1;
@@ -266,14 +251,14 @@ impl Outbound {
                 continue;
             }
             let packet_id = self.start(copy.clone());
-            copy.write(now, Some(packet_id), false, (writer.version, writer.packet_bytes_max), writer.out);
+            writer.write(&copy, now, Some(packet_id));
             pumped.published += 1;
         }
         while writer.has_room() {
             let Some(copy) = self.waiting.as_deref_mut().and_then(Waiting::pop_unacknowledged) else { break };
             if copy.is_expired(now) {
                 pumped.expired += 1;
-            } else if copy.write(now, None, false, (writer.version, writer.packet_bytes_max), writer.out) {
+            } else if writer.write(&copy, now, None) {
                 pumped.published += 1;
                 pumped.delivered += 1;
             } else {

@@ -79,7 +79,8 @@ mod tests {
         let (incoming, encoded) = (&mut incoming, &encoded);
         let offer = Offer { incoming, now: NOW, encoded, qos, retain: false, identifiers: &[], group };
         let mut out = WriteBuffer::default();
-        let writer = Writer { out: &mut out, version: Version::V5, packet_bytes_max: u32::MAX };
+        let writer =
+            Writer { out: &mut out, version: Version::V5, packet_bytes_max: u32::MAX, aliases: None };
         outbound.offer(offer, connected.then_some(writer), &Limits::default(), Planted::default())
     }
 

@@ -8,7 +8,7 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 use crate::base::wheel::TimerKey;
 use crate::mesh::{Epoch, ListenerId};
-use crate::session::{Authenticated, KeepAlive, WriteBuffer};
+use crate::session::{Authenticated, KeepAlive, TopicAliases, WriteBuffer, Writer};
 use crate::transport::WebSocket;
 use crate::wire::Version;
 use std::net::SocketAddr;
@@ -99,6 +99,10 @@ pub struct Connection {
     pub(super) last_lsn: Lsn,
     /// The client's Maximum Packet Size: nothing larger is sent.
     pub(super) packet_bytes_max: u32,
+    /// Topic aliases that it may be sent.
+    pub(super) alias_max: u16,
+    /// Those in use; made when the first message goes out.
+    pub(super) topic_aliases: Option<Box<TopicAliases>>,
     /// The client has not asked to be spared reason strings (Request Problem Information).
     pub(super) wants_reasons: bool,
     /// What only some connections have.
@@ -153,6 +157,8 @@ impl Connection {
             stall_timer: None,
             last_lsn: Lsn::NONE,
             packet_bytes_max: u32::MAX,
+            alias_max: 0,
+            topic_aliases: None,
             wants_reasons: true,
             extra: None,
         }
@@ -203,6 +209,20 @@ impl Connection {
     /// Whether everything written has left the driver.
     pub(super) fn is_drained(&self) -> bool {
         !self.writing && self.out.as_ref().is_none_or(|out| out.is_empty())
+    }
+
+    /// The end to append messages to.
+    #[inline]
+    pub(super) fn writer(&mut self, pool: &mut BufferPool) -> Writer<'_> {
+        let max = self.alias_max;
+        let aliases = &mut self.topic_aliases;
+        Writer {
+            version: self.version,
+            packet_bytes_max: self.packet_bytes_max,
+            aliases: (max > 0)
+                .then(|| &mut **aliases.get_or_insert_with(|| Box::new(TopicAliases::new(max)))),
+            out: self.out.get_or_insert_with(|| pool.take()),
+        }
     }
 
     /// Whether there is output that the driver could take.

@@ -6,7 +6,7 @@ use super::publish::Publisher;
 use super::session::SessionKey;
 use crate::base::planted::Bug;
 use crate::base::time::Time;
-use crate::session::{DropReason, Encoded, Incoming, Offer, Offered, Writer};
+use crate::session::{DropReason, Encoded, Incoming, Offer, Offered};
 use crate::topics::{GroupId, Receiver, Routes};
 use crate::wire::{QoS, Version};
 
@@ -155,11 +155,7 @@ impl Shard {
             identifiers: copy.identifiers,
             group: copy.group,
         };
-        let writer = connection.as_mut().map(|(_, connection)| Writer {
-            version: connection.version,
-            packet_bytes_max: connection.packet_bytes_max,
-            out: connection.out_mut(&mut self.buffers),
-        });
+        let writer = connection.as_mut().map(|(_, connection)| connection.writer(&mut self.buffers));
         let offered = session.outbound.offer(offer, writer, &self.limits, self.planted);
         if let Some((key, connection)) = connection {
             self.outputs.flush(key, connection);

@@ -106,6 +106,7 @@ impl Shard {
         connection.phase = Phase::Closing;
         connection.unread = Vec::new();
         connection.retire_extra();
+        connection.topic_aliases = None;
         let session = connection.session.take();
         for timer in [connection.timer.take(), connection.stall_timer.take()].into_iter().flatten() {
             self.wheel.cancel(timer);

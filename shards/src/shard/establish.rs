@@ -186,12 +186,9 @@ impl Shard {
         if session.outbound.is_idle() {
             return self.outputs.flush(key, connection);
         }
-        let (version, packet_bytes_max) = (connection.version, connection.packet_bytes_max);
-        let out = connection.out_mut(&mut self.buffers);
-        let writer = crate::session::Writer { out, version, packet_bytes_max };
         let stands_still = self.planted.is(Bug::ExpiryStandsStill);
         let now = if stands_still { session.offline_since.min(now) } else { now };
-        let pumped = session.outbound.pump(now, writer, &self.limits);
+        let pumped = session.outbound.pump(now, connection.writer(&mut self.buffers), &self.limits);
         self.counters.messages_out += u64::from(pumped.published);
         self.counters.delivered += u64::from(pumped.delivered);
         self.counters.expired += u64::from(pumped.expired);

@@ -70,6 +70,8 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let properties = &connect.properties;
         connection.packet_bytes_max = properties.maximum_packet_size.map_or(u32::MAX, NonZeroU32::get);
+        connection.alias_max =
+            properties.topic_alias_maximum.unwrap_or(0).min(self.limits.topic_alias_to_client_max);
         connection.wants_reasons = properties.request_problem_information != Some(false);
     }
 

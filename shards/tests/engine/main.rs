@@ -4,6 +4,7 @@
 
 mod accounting;
 mod acknowledging;
+mod aliasing;
 mod authenticating;
 mod auto_subscribing;
 mod conformance;

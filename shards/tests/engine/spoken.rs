@@ -118,7 +118,9 @@ fn publish_line(publish: &Publish<'_>) -> String {
         line += if flag { name } else { "" };
     }
     let properties = &publish.properties;
-    assert_eq!(properties.topic_alias, None, "no alias is agreed on towards clients");
+    if let Some(alias) = properties.topic_alias {
+        write!(line, " alias={alias}").unwrap();
+    }
     if let Some(utf8) = properties.payload_format_utf8 {
         write!(line, " utf8={utf8}").unwrap();
     }
