@@ -25,7 +25,7 @@ pub enum DropReason {
     PacketTooLarge,
     /// The session ended before the copy was delivered.
     SessionEnded,
-    /// The client answered PUBREC with an error code.
+    /// The client answered PUBACK or PUBREC with an error code.
     Refused,
     /// Its shared group lost its last member.
     NoMember,

@@ -19,7 +19,12 @@ impl Shard {
     pub(super) fn handle_puback(&mut self, now: Time, key: ConnectionKey, ack: &Ack<'_>) {
         let Some((_, session)) = self.session_of(key) else { return };
         // A PUBACK that nothing waits for may answer a message of an earlier connection: no harm in it.
-        self.counters.delivered += u64::from(session.outbound.puback(ack.packet_id));
+        if session.outbound.puback(ack.packet_id) {
+            // With an error it is acknowledged, and goes to nobody else [MQTT-4.4.0-2, MQTT-4.8.2-6].
+            let refused = ack.reason as u8 >= ReasonCode::UnspecifiedError as u8;
+            self.counters.delivered += u64::from(!refused);
+            self.drop_copies(DropReason::Refused, u64::from(refused));
+        }
         self.pump(now, key);
     }
 

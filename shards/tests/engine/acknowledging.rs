@@ -114,9 +114,12 @@ fn a_pubrec_with_an_error_ends_the_exchange() {
     assert_eq!(w.dropped(), [("refused", 1)], "once");
     w.publish(bob, message_1(2, "a", "y"));
     w.read(ann);
-    w.send(ann, Packet::Puback(Ack::with_reason(id(2), ReasonCode::UnspecifiedError)));
-    w.run();
+    for _ in 0..2 {
+        w.send(ann, Packet::Puback(Ack::with_reason(id(2), ReasonCode::UnspecifiedError)));
+        w.run();
+    }
     assert_eq!(w.shard(0).copies_waiting(), (0, 0));
+    assert_eq!((w.dropped(), w.count("delivered")), (vec![("refused", 2)], 0));
 }
 
 #[test]
