@@ -113,6 +113,10 @@ impl Shard {
         let durable = session.is_durable() && qos > QoS::AtMostOnce;
         let subscribed =
             self.topics.subscribe(key, filter, options, identifier, durable, &mut session.filters);
+        if subscribed.existed {
+            // It is replaced completely [MQTT-3.8.4-3]: nothing comes with what the old one asked for.
+            self.fan_out.note_change(key);
+        }
         let wants_retained = match options.retain_handling {
             // MQTT 5 section 4.8.2: a shared subscription is not sent retained messages when it is made.
             _ if filter.shared().is_some() => false,

@@ -13,7 +13,7 @@ use crate::topics::TopicName;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Sessions that unsubscribed while fan-outs were open. Those made before have them among their receivers, and ask anew.
+/// Sessions that unsubscribed, or replaced a subscription, while fan-outs were open. Those made before have them among their receivers, and ask anew.
 #[derive(Default)]
 pub(super) struct Changed {
     /// The number of the next message at that time: those below it were routed before.
@@ -50,7 +50,8 @@ impl Changed {
 }
 
 impl FanOut {
-    fn note_change(&mut self, key: SessionKey) {
+    /// The session has one subscription less, or another in place of one.
+    pub(super) fn note_change(&mut self, key: SessionKey) {
         if self.is_open() {
             self.changed.note(key, self.next_number);
         }

@@ -142,6 +142,22 @@ fn an_open_fan_out_goes_by_what_is_left() {
 }
 
 #[test]
+fn an_open_fan_out_goes_by_the_subscription_as_replaced() {
+    let (mut w, last, bob) = crowd(20, 4);
+    w.publish(bob, message_1(1, "t", "before"));
+    w.publish(bob, message_1(2, "t", "behind it"));
+    w.turn(0);
+    assert!(w.shard(0).sizes().cursor_messages > 0);
+    w.subscribe_with(last, "t", SubscriptionOptions::with_qos(Q0), None);
+    let seen = w.read(last);
+    assert_eq!(
+        seen,
+        ["SUBACK #1001 [00]", r#"t "before""#, r#"t "behind it""#],
+        "MQTT-3.8.4-3, and none lost"
+    );
+}
+
+#[test]
 fn who_comes_back_while_the_fan_out_is_open_gets_what_is_published_then() {
     let (mut w, last, bob) = crowd(20, 4);
     w.publish(bob, message_1(1, "t", "before"));
