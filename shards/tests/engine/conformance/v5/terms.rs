@@ -4,9 +4,10 @@ use crate::conformance::bytes::{
     MAXIMUM_QOS, REASON_STRING, RESPONSE_INFORMATION, Sent, USER_PROPERTY, field, packet, sent,
 };
 use crate::verbs::*;
-use crate::world::{Settings, World};
+use crate::world::{Client, Settings, World};
 use shardmq_shards::shard::{Capabilities, Terms};
 use shardmq_shards::wire::{Connect, ConnectProperties, QoS, Version, Will};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 fn offering(capabilities: Capabilities) -> World {
@@ -186,5 +187,68 @@ fn mqtt_3_14_2_4_no_user_properties_in_disconnect() {
         let told = disconnected_taking(bytes);
         assert_eq!(told.len(), 1);
         assert_eq!(told[0].property(USER_PROPERTY), None);
+    }
+}
+
+const TOPIC_ALIAS: u8 = 0x23;
+
+/// The aliases of the PUBLISH packets that `ann` got, which must stand for the topics that it was sent them with.
+fn aliases(w: &mut World, ann: Client, known: &mut BTreeMap<u16, Vec<u8>>) -> Vec<u16> {
+    let mut used = Vec::new();
+    for publish in sent(w, ann).iter().filter(|packet| packet.packet_type() == 3) {
+        let alias = publish.property(TOPIC_ALIAS).map(|value| u16::from_be_bytes([value[0], value[1]]));
+        let topic = publish.body[2..2 + usize::from(publish.leading_id())].to_vec();
+        let topic = match alias {
+            None => topic,
+            Some(alias) => {
+                used.push(alias);
+                if !topic.is_empty() {
+                    known.insert(alias, topic);
+                }
+                known.get(&alias).expect("an alias has its topic first").clone()
+            }
+        };
+        assert!(publish.body.ends_with(&topic), "the payload names the topic");
+    }
+    used
+}
+
+/// Twenty topics, some of them often, as they come to a client with this Topic Alias Maximum.
+fn aliases_of_much_traffic(topic_alias_maximum: Option<u16>) -> Vec<u16> {
+    let mut w = World::new(2);
+    let mut connect = durable(V5, "ann");
+    connect.properties.topic_alias_maximum = topic_alias_maximum;
+    let ann = w.connect(0, connect);
+    w.subscribe(ann, "building/#", Q0);
+    let bob = w.join(1, V5, "bob");
+    let mut known = BTreeMap::new();
+    let mut used = Vec::new();
+    for round in 0..30 {
+        for number in 0..20 {
+            let topic = format!("building/with a long name/room {number}/temperature");
+            if round % (number / 4 + 1) == 0 {
+                w.publish(bob, message(&topic, &topic));
+            }
+        }
+        used.extend(aliases(&mut w, ann, &mut known));
+    }
+    used
+}
+
+/// [MQTT-3.1.2-26] A PUBLISH to a client has no topic alias above its Topic Alias Maximum, and its aliases stand for their topics.
+#[test]
+fn mqtt_3_1_2_26_aliases_stay_within_the_clients_maximum() {
+    for maximum in [1, 3, 10, u16::MAX] {
+        let used = aliases_of_much_traffic(Some(maximum));
+        assert!(used.iter().all(|alias| (1..=maximum).contains(alias)), "{maximum}: {used:?}");
+        assert!(!used.is_empty(), "aliases are used at all");
+    }
+}
+
+/// [MQTT-3.1.2-27] A client without Topic Alias Maximum, or with 0, gets no topic aliases.
+#[test]
+fn mqtt_3_1_2_27_no_aliases_for_who_takes_none() {
+    for maximum in [None, Some(0)] {
+        assert!(aliases_of_much_traffic(maximum).is_empty());
     }
 }
