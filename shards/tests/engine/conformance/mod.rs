@@ -8,8 +8,7 @@
 //! fn mqtt_3_1_2_4_clean_start_discards_the_session() { … }
 //! ```
 //!
-//! After a change, and after every merge (CONFORMANCE.md and the awaited lists are merged line by line, then written anew):
-//! `CONFORMANCE=write cargo test -p shardmq-shards --test engine conformance::table`.
+//! After a change, and after every merge: `CONFORMANCE=write cargo test -p shardmq-shards --test engine conformance::table`.
 
 pub mod bytes;
 mod table;

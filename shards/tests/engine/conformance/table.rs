@@ -6,10 +6,10 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The specifications: heading, name in paths and module names, statements, those still without a test.
-const SPECIFICATIONS: [(&str, &str, &str, &str); 2] = [
-    ("MQTT 5.0", "v5", include_str!("statements_v5.txt"), "awaited_v5.txt"),
-    ("MQTT 3.1.1", "v311", include_str!("statements_v311.txt"), "awaited_v311.txt"),
+/// The specifications: heading, name in paths and module names, statements.
+const SPECIFICATIONS: [(&str, &str, &str); 2] = [
+    ("MQTT 5.0", "v5", include_str!("statements_v5.txt")),
+    ("MQTT 3.1.1", "v311", include_str!("statements_v311.txt")),
 ];
 
 /// One test of one statement.
@@ -50,6 +50,12 @@ fn sources() -> Vec<PathBuf> {
     }));
     found.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
     found.sort();
+    for path in &found {
+        let stem = path.file_stem().expect("a source file").to_string_lossy();
+        let (first, second) = (path.with_file_name("mod.rs"), path.with_file_name("main.rs"));
+        let named = |parent: &Path| parent.exists() && read(parent).contains(&format!("mod {stem};\n"));
+        assert!(stem == "mod" || named(&first) || named(&second), "{} is compiled by nobody", path.display());
+    }
     found
 }
 
@@ -98,8 +104,8 @@ fn statements(text: &str) -> Vec<(String, bool)> {
     parsed.collect()
 }
 
-/// What is wrong between the statements, the tests and those that are awaited.
-fn faults(statements: &[(String, bool)], rows: &[Row], awaited: &[String]) -> Vec<String> {
+/// What is wrong between the statements and the tests.
+fn faults(statements: &[(String, bool)], rows: &[Row]) -> Vec<String> {
     let mut tests: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
     for row in rows {
         tests.entry(&row.id).or_default().push(row);
@@ -107,11 +113,9 @@ fn faults(statements: &[(String, bool)], rows: &[Row], awaited: &[String]) -> Ve
     let mut found = Vec::new();
     for (id, due) in statements {
         let covered = tests.remove(&**id).unwrap_or_default();
-        let waits = awaited.contains(id);
         match covered[..] {
-            [] if *due && !waits => found.push(format!("{id} has no test")),
+            [] if *due => found.push(format!("{id} has no test")),
             [_] if !due => found.push(format!("{id} binds clients only: correct its role, or drop the test")),
-            [_] if waits => found.push(format!("{id} has a test: strike it from the awaited")),
             [first, second, ..] => {
                 found.push(format!("{id} has two tests: {} and {}", first.function, second.function));
             }
@@ -119,9 +123,6 @@ fn faults(statements: &[(String, bool)], rows: &[Row], awaited: &[String]) -> Ve
         }
     }
     found.extend(tests.keys().map(|id| format!("{id} is no statement")));
-    let due = |id: &String| statements.iter().any(|(known, due)| known == id && *due);
-    let stray = awaited.iter().filter(|id| !due(id));
-    found.extend(stray.map(|id| format!("{id} is awaited but binds no server")));
     found
 }
 
@@ -131,20 +132,15 @@ fn document(rows: &[Row]) -> String {
          Written by\n`CONFORMANCE=write cargo test -p shardmq-shards --test engine conformance::table`, from the tests' documentation; \
          the same test fails when this\nfile, the lists of statements or the tests differ. Statements that bind clients only have no row.\n",
     );
-    for (heading, version, list, _) in SPECIFICATIONS {
+    for (heading, version, list) in SPECIFICATIONS {
         let due: Vec<_> = statements(list).into_iter().filter(|(_, due)| *due).collect();
         let of = |id: &str| rows.iter().find(|row| row.version == version && row.id == id);
-        let (covered, missing): (Vec<_>, Vec<_>) = due.iter().partition(|(id, _)| of(id).is_some());
-        write!(text, "\n## {heading}\n\n{} of {} statements.\n", covered.len(), due.len()).unwrap();
+        write!(text, "\n## {heading}\n\n{} statements.\n", due.len()).unwrap();
         text += "\n| statement | what ShardMQ does | test |\n|---|---|---|\n";
-        for row in covered.iter().filter_map(|(id, _)| of(id)) {
+        for row in due.iter().filter_map(|(id, _)| of(id)) {
             let does = row.does.replace('|', "\\|");
             let link = format!("[{}](../{})", row.function, row.file);
             writeln!(text, "| {} | {does} | {link} |", row.id).unwrap();
-        }
-        if !missing.is_empty() {
-            let ids: Vec<_> = missing.iter().map(|(id, _)| id.trim_start_matches("MQTT-")).collect();
-            write!(text, "\nWithout a test so far: {}.\n", ids.join(", ")).unwrap();
         }
     }
     text
@@ -165,16 +161,9 @@ fn every_statement_has_its_test() {
     let writes = std::env::var("CONFORMANCE").is_ok_and(|value| value == "write");
     let all = all_rows();
     let mut found = Vec::new();
-    for (_, version, list, awaited_file) in SPECIFICATIONS {
+    for (_, version, list) in SPECIFICATIONS {
         let rows: Vec<Row> = all.iter().filter(|row| row.version == version).cloned().collect();
-        let path = here().join(awaited_file);
-        let mut awaited: Vec<String> = read(&path).lines().map(String::from).collect();
-        if writes {
-            awaited.retain(|id| !rows.iter().any(|row| row.id == *id));
-            let lines: String = awaited.iter().map(|id| format!("{id}\n")).collect();
-            fs::write(&path, lines).expect("the tests are writable");
-        }
-        let faults = faults(&statements(list), &rows, &awaited);
+        let faults = faults(&statements(list), &rows);
         found.extend(faults.into_iter().map(|fault| format!("{version}: {fault}")));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -197,17 +186,14 @@ fn a_missing_an_unknown_and_a_doubled_row_are_found() {
     };
     let known = statements("# heading\nA-1 server\nA-2 both\nA-3 client\n");
     let both = [row("A-1", "f"), row("A-2", "g")];
-    assert_eq!(faults(&known, &both, &[]), [""; 0]);
-    assert_eq!(faults(&known, &both[..1], &["A-2".into()]), [""; 0]);
-    assert_eq!(faults(&known, &both[..1], &[]), ["A-2 has no test"]);
-    assert_eq!(faults(&known, &both, &["A-2".into()]), ["A-2 has a test: strike it from the awaited"]);
-    assert_eq!(faults(&known, &both, &["A-3".into()]), ["A-3 is awaited but binds no server"]);
+    assert_eq!(faults(&known, &both), [""; 0]);
+    assert_eq!(faults(&known, &both[..1]), ["A-2 has no test"]);
     let doubled = [both[0].clone(), row("A-2", "g"), row("A-2", "h")];
-    assert_eq!(faults(&known, &doubled, &[]), ["A-2 has two tests: g and h"]);
+    assert_eq!(faults(&known, &doubled), ["A-2 has two tests: g and h"]);
     let strange = [both[0].clone(), both[1].clone(), row("B-1", "i")];
-    assert_eq!(faults(&known, &strange, &[]), ["B-1 is no statement"]);
+    assert_eq!(faults(&known, &strange), ["B-1 is no statement"]);
     let client = [both[0].clone(), both[1].clone(), row("A-3", "i")];
-    assert_eq!(faults(&known, &client, &[]), ["A-3 binds clients only: correct its role, or drop the test"]);
+    assert_eq!(faults(&known, &client), ["A-3 binds clients only: correct its role, or drop the test"]);
 }
 
 #[test]
