@@ -80,5 +80,6 @@ planted! {
     a_leaver_that_keeps_what_waits: LeaverKeepsWaiting in Shared is caught by "shared leave";
     a_qos_2_message_that_changes_its_member: StartedQos2Moves in Shared is caught by "shared once";
     a_turn_that_stands_still: ShareTurnStandsStill in Shared is caught by "shared fair";
+    a_disconnect_whose_expiry_is_ignored: DisconnectExpiryIgnored in Mixed is caught by "session";
     a_hash_that_is_ignored: ShareHashIgnored in Shared is caught by "shared hash";
 }

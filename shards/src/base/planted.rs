@@ -76,11 +76,13 @@ pub enum Bug {
     ShareTurnStandsStill,
     /// Shared groups that go by a hash choose anybody.
     ShareHashIgnored,
+    /// The session expiry that a DISCONNECT brings is not noted.
+    DisconnectExpiryIgnored,
 }
 
 impl Bug {
     /// All of them, for the test that each is caught.
-    pub const ALL: [Bug; 35] = [
+    pub const ALL: [Bug; 36] = [
         Bug::SubackWithoutInterest,
         Bug::SubackIgnoresForeignTransition,
         Bug::FingerprintNotCounted,
@@ -116,6 +118,7 @@ impl Bug {
         Bug::StartedQos2Moves,
         Bug::ShareTurnStandsStill,
         Bug::ShareHashIgnored,
+        Bug::DisconnectExpiryIgnored,
     ];
 }
 

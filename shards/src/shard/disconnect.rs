@@ -67,7 +67,9 @@ impl Shard {
             if session.expiry_seconds == 0 && seconds > 0 {
                 return Err(Violation::SessionExpiryRaised);
             }
-            session.expiry_seconds = seconds.min(cap_seconds(self.limits.session_expiry_max));
+            if !self.planted.is(Bug::DisconnectExpiryIgnored) {
+                session.expiry_seconds = seconds.min(cap_seconds(self.limits.session_expiry_max));
+            }
         }
         let farewell =
             if disconnect.reason == ReasonCode::Success { Farewell::Clean } else { Farewell::Broken };

@@ -142,9 +142,19 @@ impl World {
     /// DISCONNECT, keeping the will if asked to, then end of stream.
     pub(super) fn disconnect(&mut self, socket: SocketId, with_will: bool) {
         let reason = if with_will { ReasonCode::DisconnectWithWill } else { ReasonCode::Success };
-        let packet = Packet::Disconnect(Disconnect { reason, properties: DisconnectProperties::default() });
-        let sent = if with_will { Sent::Other } else { Sent::Disconnect };
-        self.send_packet(socket, &packet, sent);
+        let link = &self.links[socket];
+        // An expiry of 0 stays (MQTT 5 section 3.14.2.2.2).
+        let can = self.clients[link.client].version == Version::V5 && link.expiry > 0;
+        let session_expiry = if can && self.random.one_in(2) {
+            self.coverage.reach("a DISCONNECT changes the session's expiry");
+            Some(*self.random.pick(&[0, 0, 7, 90]))
+        } else {
+            None
+        };
+        self.links[socket].expiry_at_end = session_expiry;
+        let properties = DisconnectProperties { session_expiry, ..DisconnectProperties::default() };
+        let packet = Packet::Disconnect(Disconnect { reason, properties });
+        self.send_packet(socket, &packet, Sent::Disconnect(!with_will));
         self.network.socket(socket).client = ClientEnd::Finished;
         self.give_up(socket);
     }

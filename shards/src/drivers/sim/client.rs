@@ -100,8 +100,8 @@ pub enum Sent {
     Connect,
     /// PUBLISH.
     Publish(MessageId),
-    /// DISCONNECT that forgets the will.
-    Disconnect,
+    /// DISCONNECT, which forgets the will or not.
+    Disconnect(bool),
     /// Any other.
     Other,
 }
@@ -166,6 +166,10 @@ pub struct Link {
     pub connect_arrived: Option<u64>,
     /// When DISCONNECT was at the broker.
     pub disconnect_arrived: Option<u64>,
+    /// The session expiry that its DISCONNECT asks for.
+    pub expiry_at_end: Option<u32>,
+    /// When any DISCONNECT was at the broker.
+    pub left: Option<u64>,
     /// Bytes that the broker has been given.
     pub taken: u64,
     /// When the broker last got a byte.
@@ -212,6 +216,8 @@ impl Link {
             opened: now,
             connect_arrived: None,
             disconnect_arrived: None,
+            expiry_at_end: None,
+            left: None,
             taken: 0,
             last_arrived: now,
             last_read: now,

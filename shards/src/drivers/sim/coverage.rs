@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// States that a set of runs must reach, each at least once.
-pub const STATES: [&str; 41] = [
+pub const STATES: [&str; 42] = [
     "a claim is refused as stale: claims arrive in reverse order",
     "a release is overtaken by a claim",
     "a fingerprint collision between subscribed filters",
@@ -47,6 +47,7 @@ pub const STATES: [&str; 41] = [
     "a client refuses a QoS 2 message",
     "a shared group is steady",
     "a copy goes to another member",
+    "a DISCONNECT changes the session's expiry",
 ];
 
 /// How often each state was reached.

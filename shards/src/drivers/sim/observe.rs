@@ -19,7 +19,10 @@ impl World {
                 let (_, sent) = link.boundaries.pop_front().expect("looked at above");
                 match sent {
                     Sent::Connect => link.connect_arrived = Some(self.step),
-                    Sent::Disconnect => link.disconnect_arrived = Some(self.step),
+                    Sent::Disconnect(forgets_will) => {
+                        link.left = Some(self.step);
+                        link.disconnect_arrived = forgets_will.then_some(self.step);
+                    }
                     Sent::Publish(id) => {
                         let message = self.ledger.message(id);
                         if message.arrived.is_none() {
@@ -47,7 +50,7 @@ impl World {
         let mut ended = Vec::new();
         for key in gone {
             let (session, view) = self.seen.remove(&key).expect("listed above");
-            self.detached(session, &view);
+            self.detached(session, &view, true)?;
             ended.push(session);
         }
         for view in views {
@@ -70,7 +73,7 @@ impl World {
         }
         if before.connection != view.connection {
             if before.connection.is_some() {
-                self.detached(session, &view);
+                self.detached(session, &view, false)?;
             }
             if view.connection.is_some() {
                 self.attached(thread, session, &view, true)?;
@@ -180,15 +183,31 @@ impl World {
     }
 
     /// The link that spoke for `session` does so no more.
-    fn detached(&mut self, session: SessionId, view: &SessionView) {
+    fn detached(&mut self, session: SessionId, view: &SessionView, gone: bool) -> Checked {
         let record = &mut self.ledger.sessions[session];
         record.connected_since = None;
         record.offline_since = if view.connection.is_none() { view.offline_since } else { self.now };
-        let Some(socket) = record.link.take() else { return };
+        let Some(socket) = record.link.take() else { return Ok(()) };
         self.ledger.groups.disturb(&record.subscriptions, Some(self.step));
         self.trace(|| format!("link {socket} detached from session {session}"));
         self.links[socket].detached = true;
+        self.expiry_of(session, socket, (!gone && view.connection.is_none()).then_some(view.expiry_seconds))?;
         self.will_of(session, socket);
+        Ok(())
+    }
+
+    /// The session expires as the connection said, or its DISCONNECT; `found`: as the broker has it, if it still has the session.
+    fn expiry_of(&mut self, session: SessionId, socket: SocketId, found: Option<u32>) -> Checked {
+        let link = &self.links[socket];
+        let Some(asked) = link.expiry_at_end.filter(|_| link.left.is_some()) else { return Ok(()) };
+        // It was handled as it came, or it lay unread behind a parked PUBLISH.
+        let handled = link.left == Some(self.step);
+        let record = &mut self.ledger.sessions[session];
+        let right = found.is_none_or(|found| found == asked || !handled && found == record.expiry);
+        record.expiry = found.unwrap_or(asked);
+        ensure(right, "session", || {
+            format!("expires after {found:?} s, DISCONNECT on {socket} said {asked} s")
+        })
     }
 
     fn will_of(&mut self, session: SessionId, socket: SocketId) {
