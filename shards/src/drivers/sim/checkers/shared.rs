@@ -32,9 +32,11 @@ impl World {
         let dropped = |reason: DropReason| -> u64 {
             self.loops.iter().map(|shard| shard.seat.shard.statistics().dropped[reason as usize]).sum()
         };
+        // A message that was sent on once goes to nobody where only members without connection are left, and QoS 0 is not kept for those.
         let full = dropped(DropReason::QueueFull)
             + dropped(DropReason::PacketTooLarge)
-            + dropped(DropReason::NoMember);
+            + dropped(DropReason::NoMember)
+            + dropped(DropReason::Offline);
         let ended = dropped(DropReason::SessionEnded);
         for filter in (Filter::PLAIN..Filter::COUNT).map(Filter::numbered) {
             let missing = self.missing(filter);
