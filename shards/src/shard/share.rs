@@ -129,7 +129,7 @@ impl Shard {
                 Err(None) => {}
             }
             // A full queue elsewhere is no better than one here.
-            let better = standing != Standing::Full || reason == DropReason::NoMember;
+            let better = standing != Standing::Full || reason != DropReason::QueueFull;
             if may_send_on && better && self.topics.is_elsewhere(group, standing) {
                 self.send_on(incoming.message().clone(), group);
                 return true;
