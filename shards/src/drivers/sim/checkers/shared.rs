@@ -128,8 +128,20 @@ impl World {
         self.seen.values().filter(absent).map(|(_, view)| view.in_flight as u64).sum()
     }
 
+    /// Whether a member's client has stopped reading for a while: its connection may be full, and then it is passed over.
+    fn has_stalled_member(&self, filter: Filter) -> bool {
+        self.ledger.sessions.iter().any(|session| {
+            session.link.is_some_and(|link| self.links[link].stalled)
+                && session.subscriptions.iter().any(|subscription| subscription.filter == filter)
+        })
+    }
+
     /// What the strategy promises of a steady group; who is steady from here on.
     fn check_spread(&mut self, filter: Filter) -> Checked {
+        if self.has_stalled_member(filter) {
+            self.ledger.groups.group(filter).steady = None;
+            return Ok(());
+        }
         let shards = self.loops.len();
         let members = self.steady_members(filter);
         let roomy = self.profile.limits.queue_messages_max > 1_000;
