@@ -32,9 +32,6 @@ impl Shard {
         if moved_in {
             self.arrived(client_id, epoch);
         }
-        if self.is_stopping() {
-            return self.refuse(now, key, ReasonCode::ServerUnavailable);
-        }
         let identity = self.identities.get_or_insert(client_id);
         if epoch < identity.epoch && !self.planted.is(Bug::StaleClaimAccepted) {
             self.counters.stale_claims += 1;
@@ -42,8 +39,13 @@ impl Shard {
         }
         identity.epoch = identity.epoch.max(epoch);
         let existing = identity.session;
+        if self.is_stopping() {
+            self.leave_epoch(existing, client_id, epoch);
+            return self.refuse(now, key, ReasonCode::ServerUnavailable);
+        }
         if self.is_beyond_maximum(key, existing) {
-            return self.refuse_beyond_maximum(now, key, existing, client_id);
+            self.leave_epoch(existing, client_id, epoch);
+            return self.refuse(now, key, ReasonCode::QuotaExceeded);
         }
         // Nobody resumes under a name that was made up now, even if somebody has guessed it before [MQTT-3.2.2-16].
         let resumes = !connect.clean_start && assigned.is_none() && self.is_own_session(key, existing);
@@ -63,20 +65,12 @@ impl Shard {
         !takes_over && self.connections.get(key).is_some_and(|connection| connection.beyond_maximum)
     }
 
-    /// The claim was granted and is the newest of its id, so that the id's release, now or later, has to carry its epoch.
-    fn refuse_beyond_maximum(
-        &mut self,
-        now: Time,
-        key: ConnectionKey,
-        existing: Option<SessionKey>,
-        client_id: &str,
-    ) {
-        let Some(epoch) = self.connections.get(key).map(|connection| connection.epoch) else { return };
+    /// A granted claim is refused. It is the newest of its id, so that the id's release, now or later, has to carry its epoch.
+    fn leave_epoch(&mut self, existing: Option<SessionKey>, client_id: &str, epoch: Epoch) {
         match existing.and_then(|session| self.sessions.get_mut(session)) {
             Some(session) => session.epoch = epoch,
             None => self.coordination.releases.push_back(Release { client_id: client_id.into(), epoch }),
         }
-        self.refuse(now, key, ReasonCode::QuotaExceeded);
     }
 
     /// Whether the session belongs to whom `key` has authenticated as: what waits in it is for nobody else, whatever client id he takes.

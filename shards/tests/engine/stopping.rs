@@ -49,6 +49,31 @@ fn a_connect_that_is_under_way_is_refused_with_a_code_that_connack_can_carry() {
 }
 
 #[test]
+fn a_claim_that_comes_home_after_the_end_has_begun_gives_its_client_id_back() {
+    for known in [false, true] {
+        for turns in 0..8 {
+            let mut w = World::new(2);
+            let elsewhere = w.join(0, V5, "elsewhere");
+            if known {
+                let old = w.connect(1, durable(V5, "ann"));
+                w.vanish(old);
+            }
+            w.places[1].frozen = true;
+            let ann = w.dial(0, durable(V5, "ann"));
+            (0..turns).for_each(|_| w.turn(0));
+            w.places[0].frozen = true;
+            w.places[1].frozen = false;
+            w.request_shutdown();
+            w.run();
+            w.places[0].frozen = false;
+            w.run();
+            assert!(w.wires[elsewhere.0].closed);
+            assert!(w.wires[ann.0].closed || turns == 0, "{turns}");
+        }
+    }
+}
+
+#[test]
 fn a_client_that_does_not_read_does_not_hold_up_the_end() {
     let mut w = World::new(1);
     let (ann, bob) = (w.join(0, V5, "ann"), w.join(0, V5, "bob"));
