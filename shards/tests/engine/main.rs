@@ -12,6 +12,7 @@ mod connecting;
 mod deadlines;
 mod delayed;
 mod exclusive;
+mod hostile;
 mod lanes;
 mod malformed;
 mod network;

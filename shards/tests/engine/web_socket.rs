@@ -9,7 +9,7 @@ use shardmq_shards::shard::{Doorway, End};
 use shardmq_shards::transport::Transport;
 use shardmq_shards::wire::{Connect, Packet, Publish, ReasonCode, Version};
 
-const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+pub const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
 
 const CONTINUATION: u8 = 0x00;
