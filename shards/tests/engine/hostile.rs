@@ -6,12 +6,10 @@
 mod packets;
 
 use crate::accounting;
-use crate::authenticating::{CONTINUE, auth};
 use crate::toy::toys;
 use crate::verbs::*;
-use crate::web_socket::{REQUEST, encoded, frame};
+use crate::web_socket::{REQUEST, frame};
 use crate::world::{Client, Settings, World};
-use packets::USERS;
 use shardmq_shards::base::limits::Limits;
 use shardmq_shards::base::random::Random;
 use shardmq_shards::shard::{AutoSubscription, Doorway, End, Extensions};
@@ -148,17 +146,18 @@ impl Storm {
             4..=13 => self.speak(),
             14 => self.end(),
             15 => self.change_space(),
-            16 => self.w.places[shard].frozen ^= true,
+            16 if self.w.places[shard].frozen || self.random.one_in(3) => self.w.places[shard].frozen ^= true,
             17 if self.w.places[shard].log_held => {
                 self.w.places[shard].frozen = false;
                 self.w.commit(shard);
             }
-            17 => self.w.places[shard].log_held = true,
+            17 if self.random.one_in(3) => self.w.places[shard].log_held = true,
             18 if self.random.one_in(60) => self.w.request_shutdown(),
-            18 | 19 => {
-                let span = *self.random.pick(&[1, 500, 2_000, 11_000, 40_000]);
+            18 => {
+                let span = *self.random.pick(&[1, 500, 500, 2_000, 2_000, 11_000, 40_000]);
                 self.w.pass(Duration::from_millis(span));
             }
+            19 => (0..self.peers.len()).for_each(|peer| self.flush(peer)),
             20 | 21 if !self.w.places[shard].frozen => self.w.turn(shard),
             22 => self.w.turn_once(),
             _ => self.w.run(),
@@ -173,14 +172,9 @@ impl Storm {
         self.peers.push(Peer { client, version, web, outbox: Vec::new() });
         let peer = self.peers.len() - 1;
         if web {
-            self.peers[peer].outbox.extend(REQUEST.as_bytes());
+            self.w.send_bytes(client, REQUEST.as_bytes());
         }
-        let user = *self.random.pick(&USERS);
-        let answer = format!("{user} knows");
-        let mut bytes = self.connect(version, user);
-        if self.random.one_in(2) {
-            bytes.extend(encoded(auth(CONTINUE, "toy", &answer), V5));
-        }
+        let mut bytes = self.connect(version);
         if self.random.one_in(3) {
             bytes.extend(self.packets(version));
         }
@@ -229,7 +223,11 @@ impl Storm {
 
     /// Puts all of the outbox, or some, on the wire.
     fn flush(&mut self, peer: usize) {
-        let Peer { client, outbox, .. } = &mut self.peers[peer];
+        let Peer { client, outbox, web, .. } = &mut self.peers[peer];
+        let upgraded = !*web || !self.w.wires[client.0].from_broker.is_empty();
+        if !upgraded && !self.random.one_in(50) {
+            return;
+        }
         let all = outbox.len();
         let bytes = if self.random.one_in(5) { self.random.below(all as u64 + 1) as usize } else { all };
         let bytes: Vec<u8> = outbox.drain(..bytes).collect();

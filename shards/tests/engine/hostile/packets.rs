@@ -13,7 +13,7 @@ use shardmq_shards::wire::{
 use std::num::{NonZeroU16, NonZeroU32};
 
 const CLIENT_IDS: [&str; 6] = ["", "c0", "c1", "c2", "c3", "c4"];
-pub const USERS: [&str; 2] = ["ann", "bob"];
+const USERS: [&str; 2] = ["ann", "bob"];
 const SAID: [&str; 7] = ["ann", "ann knows", "bob knows", "at-once:ann", "at-once:bob", "again", "lengthy"];
 const TOPICS: [&str; 12] = [
     "a",
@@ -54,9 +54,11 @@ fn one<'a>(random: &mut Random, texts: &[&'a str]) -> &'a str {
 }
 
 impl Storm {
-    /// A CONNECT, perhaps with the method that `user` has to prove itself by.
-    pub fn connect(&mut self, version: Version, user: &str) -> Vec<u8> {
+    /// A CONNECT, perhaps with a method, and then perhaps with the answer to the riddle behind it.
+    pub fn connect(&mut self, version: Version) -> Vec<u8> {
         let random = &mut self.random;
+        let user = one(random, &USERS);
+        let mut answer = Vec::new();
         let client_id = *random.pick(&CLIENT_IDS);
         let mut connect = Connect::new(version, client_id, random.one_in(3));
         connect.keep_alive = *random.pick(&[0, 1, 20]);
@@ -71,14 +73,18 @@ impl Storm {
             let properties = &mut connect.properties;
             properties.session_expiry = Some(*random.pick(&[0, 1, 30, u32::MAX]));
             properties.receive_maximum = NonZeroU16::new(*random.pick(&[0, 1, 2, 100]));
-            properties.maximum_packet_size = NonZeroU32::new(*random.pick(&[0, 0, 0, 5, 30, 300]));
+            properties.maximum_packet_size = NonZeroU32::new(*random.pick(&[0, 0, 0, 0, 0, 5, 60, 300]));
             properties.topic_alias_maximum = Some(*random.pick(&[0, 1, 9]));
             if random.one_in(2) {
-                let said = if random.one_in(4) { *random.pick(&SAID) } else { user };
-                connect = with_method(connect, one(random, &["toy", "toy", "toy", "other", "none"]), said);
+                let said = if random.one_in(4) { one(random, &SAID) } else { user };
+                let method = one(random, &["toy", "toy", "toy", "toy", "toy", "other", "none"]);
+                connect = with_method(connect, method, said);
+                if !random.one_in(4) {
+                    answer = encoded(auth(CONTINUE, method, &format!("{user} knows")), V5);
+                }
             }
         }
-        encoded(Packet::Connect(connect), version)
+        [encoded(Packet::Connect(connect), version), answer].concat()
     }
 
     /// Some that a connected client could send.
@@ -119,8 +125,8 @@ impl Storm {
                 let properties = DisconnectProperties { session_expiry, ..Default::default() };
                 Packet::Disconnect(Disconnect { reason, properties })
             }
-            56 => return self.connect(version, "ann"),
-            _ if version.is_v5() => auth(
+            56 => return self.connect(version),
+            57 if version.is_v5() => auth(
                 *random.pick(&[AGAIN, CONTINUE]),
                 one(random, &["toy", "toy", "other"]),
                 one(random, &SAID),
