@@ -41,7 +41,8 @@ class Client {
     client.mqtt = mqtt.connect(url, { ...defaults, ...options });
     if (options.handleAuth) client.mqtt.handleAuth = options.handleAuth;
     client.mqtt.on("message", (topic, payload, packet) => {
-      const message = { topic, text: payload.toString(), payload, ...packet };
+      // A packet with an alias may have no topic of its own.
+      const message = { ...packet, topic, text: payload.toString(), payload };
       const waiter = client.waiting.shift();
       if (waiter) waiter(message);
       else client.heard.push(message);

@@ -272,7 +272,7 @@ def overlapping_filters():
 
 
 def aliases():
-    """Aliases from the client are resolved; those of the broker are understood by paho."""
+    """Aliases from the client are resolved. Of those that the broker uses paho leaves the topic empty, the payload says which."""
     topic = unique("alias/of/some/length")
     client = Client(connect=properties(PacketTypes.CONNECT, TopicAliasMaximum=5))
     assert client.properties.TopicAliasMaximum > 0
