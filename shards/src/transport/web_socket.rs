@@ -133,12 +133,9 @@ impl WebSocket {
             return self.shake(bytes);
         }
         while !bytes.is_empty() && self.state == State::Open {
-            let step = if self.incoming.left > 0 {
-                self.payload(&mut bytes, input)
-            } else {
-                self.header(&mut bytes)
-            };
-            if let Err(error) = step {
+            if self.incoming.left > 0 {
+                self.payload(&mut bytes, input);
+            } else if let Err(error) = self.header(&mut bytes) {
                 self.close(error.status());
                 return Err(error);
             }
@@ -232,7 +229,7 @@ impl WebSocket {
     }
 
     /// Takes payload, as far as the frame and `bytes` last.
-    fn payload(&mut self, bytes: &mut &[u8], input: &mut Vec<u8>) -> Result<(), WebSocketError> {
+    fn payload(&mut self, bytes: &mut &[u8], input: &mut Vec<u8>) {
         let incoming = &mut self.incoming;
         let taken = usize::try_from(incoming.left).unwrap_or(usize::MAX).min(bytes.len());
         let (payload, rest) = bytes.split_at(taken);
@@ -244,7 +241,6 @@ impl WebSocket {
         if incoming.left == 0 {
             self.end_of_frame();
         }
-        Ok(())
     }
 
     fn end_of_frame(&mut self) {
