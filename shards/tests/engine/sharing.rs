@@ -1,5 +1,6 @@
 //! Shared subscriptions (MQTT 5 section 4.8.2): one member of each group gets a message, whichever shards they are on.
 
+use crate::subscribing::suback_waits_for_every_shard;
 use crate::verbs::*;
 use crate::world::{Client, Settings, World};
 use shardmq_shards::shard::End;
@@ -193,16 +194,7 @@ fn share_names_of_one_filter_have_a_limit() {
 
 #[test]
 fn suback_waits_until_every_shard_knows_the_member() {
-    let mut w = World::new(3);
-    let ann = w.join(0, V5, "ann");
-    w.places[2].frozen = true;
-    w.subscribe_all(ann, &[("$share/g/a", Q0)]);
-    assert!(w.read(ann).is_empty());
-    w.places[2].frozen = false;
-    assert_eq!(w.read(ann), ["SUBACK #1000 [00]"]);
-    let bob = w.join(2, V5, "bob");
-    w.publish(bob, message("a", "hello"));
-    assert_eq!(w.read(ann), [r#"a "hello""#]);
+    suback_waits_for_every_shard("$share/g/a");
 }
 
 #[test]

@@ -11,16 +11,7 @@ use shardmq_shards::wire::Connect;
 #[test]
 fn mqtt_4_1_0_1_a_session_keeps_its_state() {
     let mut w = World::new(2);
-    let ann = w.connect(0, durable(V311, "ann"));
-    w.subscribe(ann, "a", Q2);
-    let bob = w.join(1, V311, "bob");
-    w.publish(bob, message_1(1, "a", "one"));
-    w.publish(bob, message_2(2, "a", "two"));
-    w.publish(bob, message_2(3, "a", "three"));
-    w.publish(ann, message_2(7, "elsewhere", "x"));
-    w.run();
-    w.pubrec(ann, 3);
-    assert_eq!(w.read(ann).len(), 5);
+    let (ann, bob) = both::full_session(&mut w, durable(V311, "ann"));
     for shard in [1, 0, 1] {
         w.leave(ann, shardmq_shards::wire::ReasonCode::Success);
         w.pass_secs(3_000);

@@ -6,7 +6,8 @@ use crate::world::{Client, World};
 use shardmq_shards::wire::{Connect, ConnectProperties, ReasonCode, Version};
 
 /// A session with everything in it that a session has: a subscription, a message on its way in each state, a received id.
-fn full_session(w: &mut World, connect: Connect<'_>) -> Client {
+/// With who has published to it.
+pub fn full_session(w: &mut World, connect: Connect<'_>) -> (Client, Client) {
     let ann = w.connect(0, connect);
     w.subscribe(ann, "a", Q2);
     let bob = w.join(1, connect.version, "bob");
@@ -17,7 +18,7 @@ fn full_session(w: &mut World, connect: Connect<'_>) -> Client {
     w.run();
     w.pubrec(ann, 3);
     assert_eq!(w.read(ann).len(), 5);
-    ann
+    (ann, bob)
 }
 
 /// What is left of it, over the connection that it has.
@@ -41,7 +42,7 @@ fn is_all_there(w: &mut World, ann: Client) {
 /// What [MQTT-4.1.0-1] says, and [MQTT-4.1.0-2] of 3.1.1: for days, however short the session would last without a connection.
 pub fn a_connected_session_is_kept(version: Version, connect: Connect<'_>) {
     let mut w = World::new(2);
-    let ann = full_session(&mut w, Connect { version, ..connect });
+    let (ann, _) = full_session(&mut w, Connect { version, ..connect });
     w.pass_secs(3 * 86_400);
     w.ping(ann);
     is_all_there(&mut w, ann);
@@ -66,7 +67,7 @@ fn mqtt_4_1_0_2_an_expired_session_is_discarded() {
     for seconds in [0, 1, 100, 100_000] {
         for shard in [0, 1] {
             let mut w = World::new(2);
-            let ann = full_session(&mut w, expiring(Some(seconds)));
+            let (ann, _) = full_session(&mut w, expiring(Some(seconds)));
             w.vanish(ann);
             w.pass_secs(u64::from(seconds) + 2);
             let sizes = w.shard(0).sizes();
@@ -77,7 +78,7 @@ fn mqtt_4_1_0_2_an_expired_session_is_discarded() {
     }
     for seconds in [5, 100, 100_000] {
         let mut w = World::new(2);
-        let ann = full_session(&mut w, expiring(Some(seconds)));
+        let (ann, _) = full_session(&mut w, expiring(Some(seconds)));
         w.vanish(ann);
         w.pass_secs(u64::from(seconds) - 2);
         let (ann, seen) = w.connect_and_read(1, expiring(Some(seconds)));
