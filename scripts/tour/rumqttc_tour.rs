@@ -5,7 +5,7 @@
 //! Each stop is a function; it fails by a panic. What a broker may choose is not asserted, what the specification says is.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,22 @@ fn await_event<E, T>(events: &Receiver<E>, what: &str, mut look: impl FnMut(E) -
         let event = events.recv_timeout(left).unwrap_or_else(|_| panic!("no {what}"));
         if let Some(found) = look(event) {
             return found;
+        }
+    }
+}
+
+/// Passes on what comes in, until the connection ends: by its own DISCONNECT or the broker's close, it does not come back.
+fn forward<E, X, P>(
+    events: impl Iterator<Item = Result<E, X>>,
+    sender: &Sender<P>,
+    incoming: impl Fn(E) -> Option<P>,
+) {
+    for event in events {
+        let Ok(event) = event else { return };
+        if let Some(packet) = incoming(event)
+            && sender.send(packet).is_err()
+        {
+            return;
         }
     }
 }
@@ -80,18 +96,10 @@ mod v311 {
         let (client, mut connection) = Client::new(options, 100);
         let (sender, events) = channel();
         thread::spawn(move || {
-            for event in connection.iter() {
-                match event {
-                    Ok(Event::Incoming(packet)) => {
-                        if sender.send(packet).is_err() {
-                            return;
-                        }
-                    }
-                    Ok(Event::Outgoing(_)) => {}
-                    // Its own DISCONNECT, or the broker's close: it does not come back.
-                    Err(_) => return,
-                }
-            }
+            forward(connection.iter(), &sender, |event| match event {
+                Event::Incoming(packet) => Some(packet),
+                Event::Outgoing(_) => None,
+            });
         });
         let session_present = await_event(&events, "CONNACK", |packet| match packet {
             Packet::ConnAck(connack) => Some(connack.session_present),
@@ -233,17 +241,10 @@ mod v5 {
         let (client, mut connection) = Client::new(options, 100);
         let (sender, events) = channel();
         thread::spawn(move || {
-            for event in connection.iter() {
-                match event {
-                    Ok(Event::Incoming(packet)) => {
-                        if sender.send(packet).is_err() {
-                            return;
-                        }
-                    }
-                    Ok(Event::Outgoing(_)) => {}
-                    Err(_) => return,
-                }
-            }
+            forward(connection.iter(), &sender, |event| match event {
+                Event::Incoming(packet) => Some(packet),
+                Event::Outgoing(_) => None,
+            });
         });
         let connack = await_event(&events, "CONNACK", |packet| match packet {
             Packet::ConnAck(connack) => Some(connack),
