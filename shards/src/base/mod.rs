@@ -1,6 +1,7 @@
 //! The floor: limits, time, dense storage, timers, queues, hashing. Knows nothing of MQTT.
 
 pub mod hash;
+pub mod kept;
 pub mod limits;
 pub mod lsn;
 pub mod parted;

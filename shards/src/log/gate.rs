@@ -9,29 +9,16 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub struct Gate<T> {
     waiting: VecDeque<(Lsn, T)>,
-    next: u64,
     committed: Lsn,
 }
 
 impl<T> Default for Gate<T> {
     fn default() -> Self {
-        Gate { waiting: VecDeque::new(), next: 1, committed: Lsn::NONE }
+        Gate { waiting: VecDeque::new(), committed: Lsn::NONE }
     }
 }
 
 impl<T> Gate<T> {
-    /// Numbers the next record.
-    pub fn append(&mut self) -> Lsn {
-        let lsn = Lsn(self.next);
-        self.next += 1;
-        lsn
-    }
-
-    /// The newest record's number.
-    pub fn newest(&self) -> Lsn {
-        Lsn(self.next - 1)
-    }
-
     /// Whether the record `lsn` is committed.
     pub fn is_committed(&self, lsn: Lsn) -> bool {
         lsn <= self.committed
@@ -45,7 +32,6 @@ impl<T> Gate<T> {
 
     /// Everything up to `lsn` is on disk.
     pub fn commit(&mut self, lsn: Lsn) {
-        assert!(lsn.0 < self.next, "only numbered records can be committed");
         self.committed = self.committed.max(lsn);
     }
 
@@ -76,7 +62,7 @@ mod tests {
     #[test]
     fn outputs_leave_in_order_and_only_when_committed() {
         let mut gate = Gate::default();
-        let (first, second) = (gate.append(), gate.append());
+        let (first, second) = (Lsn(1), Lsn(2));
         gate.hold(second, "second");
         gate.hold(first, "behind the second although its record is older");
         gate.hold(Lsn::NONE, "behind both");

@@ -1,8 +1,19 @@
-//! The seam of the write-ahead log: outputs that must wait until a record is on disk.
+//! The write-ahead log: what a shard must have again after any end of the process.
 //!
-//! The log itself is in memory today: every record is committed when it is numbered, or, in the simulator, some turns later. What waits
-//! for a number and what is released by it does not change when records reach a disk.
+//! `writer` is the shard's end; `record` says what is written, `image` what all of it means; `disk` is what the drivers do for it; `gate` holds outputs
+//! until their record is committed. Sans-IO like everything below the drivers.
 
+mod disk;
 mod gate;
+mod image;
+mod record;
+mod writer;
 
+pub use disk::{BLOCK_BYTES, Block, Disk, DiskDone, DiskError, DiskRequest, SegmentId};
 pub use gate::Gate;
+pub use image::{BodyImage, ParkedImage, SessionImage, ShardImage, SubscriptionImage, WillImage};
+pub use record::{
+    BodyId, BodyRecord, Cause, CopiesRecord, CopyEntry, CopyState, Destination, MessageRecord, Occasion,
+    OfflineRecord, Origin, ParkedRecord, Record, SessionRecord, StartRecord, SubscribedRecord, WillRecord,
+};
+pub use writer::Log;

@@ -57,7 +57,7 @@ impl Shard {
         let known = session.inbound.release(ack.packet_id);
         let durable = session.is_durable();
         // The id must be forgotten on disk before PUBCOMP allows the client to use it again.
-        let lsn = if known && durable { self.gate.append() } else { Lsn::NONE };
+        let lsn = if known && durable { self.log.number() } else { Lsn::NONE };
         let v5 = self.connections.get(key).is_some_and(|connection| connection.version == Version::V5);
         let reason = if known || !v5 { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         self.reply(now, key, lsn, Reply::Pubcomp(ack.packet_id, reason));

@@ -112,7 +112,7 @@ impl Shard {
             session.inbound.release(packet_id);
             Lsn::NONE
         } else if session.is_durable() {
-            self.gate.append()
+            self.log.number()
         } else {
             Lsn::NONE
         };

@@ -72,7 +72,7 @@ impl Shard {
             return;
         };
         let durable = self.sessions.get(session).is_some_and(Session::is_durable);
-        let lsn = if durable { self.gate.append() } else { Lsn::NONE };
+        let lsn = if durable { self.log.number() } else { Lsn::NONE };
         self.reply(now, key, lsn, Reply::Connack);
     }
 

@@ -148,7 +148,7 @@ impl Shard {
         delayed.waiting.insert((at, delayed.accepted), message);
         self.counters.delayed_accepted += 1;
         self.arm_delayed(now);
-        if kept { self.gate.append() } else { Lsn::NONE }
+        if kept { self.log.number() } else { Lsn::NONE }
     }
 
     /// One timer stands for all: that of the first.

@@ -82,7 +82,7 @@ use crate::base::secret::SecretNumbers;
 use crate::base::shard_set::ShardId;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
-use crate::log::Gate;
+use crate::log::{Gate, Log};
 use crate::session::Authentication;
 use crate::topics::retained::{RetainedBounds, RetainedStore};
 use crate::topics::{ShareStrategies, TopicIndex};
@@ -183,6 +183,7 @@ pub struct Shard {
     topics: TopicIndex<SessionKey>,
     retained: Retained,
     wheel: Wheel<Deadline>,
+    log: Log,
     gate: Gate<HeldReply>,
     interest: InterestWaiters,
     peers: Peers,
@@ -231,6 +232,7 @@ impl Shard {
             topics,
             retained: Retained::new(id, shards, key, store),
             wheel: Wheel::new(),
+            log: Log::in_memory(),
             gate: Gate::default(),
             interest: InterestWaiters::default(),
             peers: Peers::new(id, shards),

@@ -165,7 +165,7 @@ impl Shard {
         };
         if qos == QoS::ExactlyOnce {
             // The packet id of a durable session is part of what must survive, also when nobody gets the message.
-            let lsn = if lsn == Lsn::NONE && durable_publisher { self.gate.append() } else { lsn };
+            let lsn = if lsn == Lsn::NONE && durable_publisher { self.log.number() } else { lsn };
             self.reply(now, key, lsn, Reply::Pubrec(packet_id, reason));
         } else {
             self.reply(now, key, lsn, Reply::Puback(packet_id, reason));
@@ -212,7 +212,7 @@ impl Shard {
         let durable_share = self.share_out(now, incoming, plan);
         let durable = durable_here || durable_share || !routes.remote_durable().is_empty();
         let logged = incoming.retain() || durable && incoming.qos() > QoS::AtMostOnce;
-        let lsn = if logged { self.gate.append() } else { Lsn::NONE };
+        let lsn = if logged { self.log.number() } else { Lsn::NONE };
         debug_assert_eq!(incoming.retain(), plan.keep.is_some(), "a plan says how a message is retained");
         self.send_to_peers(incoming, plan, lsn);
         if let Some((_, keep)) = plan.keep.filter(|(shard, _)| *shard == self.id) {

@@ -51,7 +51,7 @@ impl Shard {
 
     /// The newest record of this shard's log.
     pub fn newest_lsn(&self) -> Lsn {
-        self.gate.newest()
+        self.log.newest()
     }
 
     fn send_reply(&mut self, now: Time, key: ConnectionKey, reply: Reply) {

@@ -141,7 +141,7 @@ impl Shard {
     /// The log record of a change to `session`; none for one that does not outlive its connection.
     fn record_of(&mut self, session: SessionKey) -> Lsn {
         let durable = self.sessions.get(session).is_some_and(super::Session::is_durable);
-        if durable { self.gate.append() } else { Lsn::NONE }
+        if durable { self.log.number() } else { Lsn::NONE }
     }
 
     pub(super) fn handle_unsubscribe(
