@@ -1,0 +1,170 @@
+//! Records of messages: their bodies, where they go, whose copies they are, and those that wait in nobody's queue.
+
+use super::BodyId;
+use crate::base::kept::{CopyNumber, SessionNumber};
+use crate::base::lsn::Lsn;
+use crate::base::shard_set::ShardId;
+use crate::base::time::Time;
+use crate::topics::retained::PublisherMark;
+use crate::wire::{PacketId, QoS};
+use smallvec::SmallVec;
+use std::borrow::Cow;
+
+/// A message and what its publication does on this shard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MessageRecord<'a> {
+    /// Where it was published.
+    pub origin: Origin,
+    /// What it uses up.
+    pub cause: Cause,
+    /// What it says.
+    pub body: BodyRecord<'a>,
+    /// Other shards that have to log it: the outbox.
+    pub destinations: Cow<'a, [Destination<'a>]>,
+    /// Copies for durable sessions here.
+    pub copies: Cow<'a, [CopyEntry]>,
+    /// It is retained here.
+    pub retained: bool,
+    /// More copies come with [`CopiesRecord`]s, for sessions that match it and have none yet.
+    pub open: bool,
+}
+
+/// Where a message was published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// On this shard.
+    Own,
+    /// On `source`, whose log has it under `lsn`: everything before that is logged here too.
+    Peer {
+        /// The publisher's shard.
+        source: ShardId,
+        /// In its log.
+        lsn: Lsn,
+    },
+}
+
+/// What the publication of a message uses up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// Nothing that the log has.
+    None,
+    /// A QoS 2 PUBLISH of a durable session: its packet id is received.
+    Received(SessionNumber, PacketId),
+    /// The will of a durable session.
+    Will(SessionNumber),
+    /// What was parked under this number.
+    Parked(Lsn),
+}
+
+/// A message's topic, properties, payload, and what decides about its deliveries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BodyRecord<'a> {
+    /// The topic name.
+    pub topic: Cow<'a, str>,
+    /// Forwarded properties, encoded.
+    pub properties: Cow<'a, [u8]>,
+    /// The payload.
+    pub payload: Cow<'a, [u8]>,
+    /// The QoS it was published with.
+    pub qos: QoS,
+    /// The RETAIN flag it was published with.
+    pub retain: bool,
+    /// When it expires.
+    pub expires_at: Option<Time>,
+    /// Who published it, for retained messages.
+    pub publisher: Option<PublisherMark>,
+}
+
+/// Another shard that has to log a message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Destination<'a> {
+    /// Which.
+    pub shard: ShardId,
+    /// It matches it in its own tree.
+    pub fan_out: bool,
+    /// It keeps the topic's retained partition.
+    pub store: bool,
+    /// Shared groups (their filters) of which one member there gets it, with what the member is chosen by.
+    pub groups: Cow<'a, [(Cow<'a, str>, u64)]>,
+}
+
+/// One copy of a message for a durable session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CopyEntry {
+    /// For whom.
+    pub session: SessionNumber,
+    /// Its number there.
+    pub number: CopyNumber,
+    /// 1 or 2.
+    pub qos: QoS,
+    /// The copy's retain flag.
+    pub retain: bool,
+    /// It is for a shared group of which the session is a member: the one whose filter matches the topic.
+    pub shared: bool,
+    /// Where it stands.
+    pub state: CopyState,
+    /// Subscription identifiers.
+    pub identifiers: SmallVec<[u32; 1]>,
+}
+
+/// Where a copy stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CopyState {
+    /// It waits, or is in flight with QoS 1: then it may have been sent.
+    Queued,
+    /// QoS 2, in flight: waits for PUBREC.
+    Started(PacketId),
+    /// QoS 2, the client has it: waits for PUBCOMP.
+    Arrived(PacketId),
+}
+
+/// More copies of a message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CopiesRecord<'a> {
+    /// Which message.
+    pub body: BodyId,
+    /// Parked under this number until now; 0 when it is not.
+    pub parked: Lsn,
+    /// For whom.
+    pub copies: Cow<'a, [CopyEntry]>,
+    /// No more will come.
+    pub last: bool,
+}
+
+/// What waits in nobody's queue.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ParkedRecord<'a> {
+    /// What for.
+    pub occasion: Occasion<'a>,
+    /// What it uses up.
+    pub cause: Cause,
+    /// A copy that it was until now: taken back from a member of a shared group.
+    pub taken_from: Option<(SessionNumber, CopyNumber)>,
+    /// The message.
+    pub body: BodyRecord<'a>,
+    /// Set where cleaning writes it again: the number under which it was parked first.
+    pub parked: Option<Lsn>,
+}
+
+/// What a parked message waits for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Occasion<'a> {
+    /// A time: `$delayed/…`.
+    At(Time),
+    /// A slot: a will that is due.
+    Slot,
+    /// Another member of this shared group; `sent_on` when it is another shard's turn.
+    Member {
+        /// The group's filter.
+        group: Cow<'a, str>,
+        /// It has been, or is to be, sent on once.
+        sent_on: bool,
+    },
+    /// The rest of its receivers, of a fan-out that was open when its record was written again.
+    FanOut {
+        /// Sessions that have their copy.
+        done: Cow<'a, [SessionNumber]>,
+        /// Its body's number.
+        body: BodyId,
+    },
+}
