@@ -1,17 +1,27 @@
 //! Names of what the log keeps, carried by layers that know nothing of the log.
 
+use std::num::NonZeroU64;
+
 /// A durable session in all logs: the epoch of the claim that made it, never given twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Hash)]
 pub struct SessionNumber(pub u64);
 
-/// A copy that a durable session has, among all that it ever had. Rises in the order of queueing; wraps after four billion, when the
-/// first are long gone.
+/// A copy that a durable session has, among all that it ever had. Rises in the order of queueing and never wraps: four billion would be five days
+/// of ten thousand a second.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Hash)]
-pub struct CopyNumber(pub u32);
+pub struct CopyNumber(pub u64);
 
-/// A message whose body this shard's log has, as the shard's table of bodies names it.
+impl CopyNumber {
+    /// The number of the copy behind this one.
+    pub fn next(self) -> CopyNumber {
+        CopyNumber(self.0 + 1)
+    }
+}
+
+/// A message whose body this shard's log has, as the shard's table of bodies names it. Never 0, so that a copy that the log does not have
+/// costs nothing more.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-pub struct BodyKey(pub u64);
+pub struct BodyKey(pub NonZeroU64);
 
 /// What makes a copy one that the log has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,3 +31,5 @@ pub struct KeptCopy {
     /// Its message.
     pub body: BodyKey,
 }
+
+const _: () = assert!(size_of::<Option<KeptCopy>>() == 16, "every copy that waits carries one");

@@ -27,6 +27,9 @@ pub struct MessageRecord<'a> {
     pub retained: bool,
     /// More copies come with [`CopiesRecord`]s, for sessions that match it and have none yet.
     pub open: bool,
+    /// A shared group (its filter) of which nobody here could take it while somebody elsewhere may: it is parked for it under this record's
+    /// number, as [`Occasion::Member`] with `sent_on`. Here, because it must not be recovered without what the record uses up.
+    pub group: Option<Cow<'a, str>>,
 }
 
 /// Where a message was published.
