@@ -5,6 +5,7 @@ use super::connection::Phase;
 use super::deadlines::Deadline;
 use super::session::{Session, SessionKey};
 use super::{CloseMode, ConnectionKey, Shard};
+use crate::base::kept::SessionNumber;
 use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::mesh::{Epoch, Release};
@@ -49,7 +50,7 @@ impl Shard {
         }
         // Nobody resumes under a name that was made up now, even if somebody has guessed it before [MQTT-3.2.2-16].
         let resumes = !connect.clean_start && assigned.is_none() && self.is_own_session(key, existing);
-        let (session, present) = self.session_for(now, resumes, client_id, existing);
+        let (session, present) = self.session_for(now, resumes, (client_id, epoch), existing);
         self.attach(now, key, session, &connect);
         self.leave_will(key, session, &connect);
         let connack = self.compose_connack(key, &connect, present, assigned.as_deref());
@@ -80,12 +81,12 @@ impl Shard {
         session.is_none_or(|session| session.user.as_ref() == user)
     }
 
-    /// The session that a CONNECT resumes or starts. Whatever spoke for it before is closed.
+    /// The session that a CONNECT, granted `epoch`, resumes or starts. Whatever spoke for it before is closed.
     fn session_for(
         &mut self,
         now: Time,
         resumes: bool,
-        client_id: &str,
+        (client_id, epoch): (&str, Epoch),
         existing: Option<SessionKey>,
     ) -> (SessionKey, bool) {
         if let Some(old) =
@@ -101,6 +102,7 @@ impl Shard {
             None => {}
         }
         let session = self.sessions.insert(Session {
+            number: SessionNumber(epoch.0),
             client_id: client_id.into(),
             user: None,
             connection: None,

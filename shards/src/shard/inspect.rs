@@ -2,6 +2,7 @@
 
 use super::connection::Phase;
 use super::{ConnectionKey, SessionKey, Shard};
+use crate::base::kept::SessionNumber;
 use crate::base::time::Time;
 use crate::mesh::Epoch;
 
@@ -10,6 +11,8 @@ use crate::mesh::Epoch;
 pub struct SessionView {
     /// Its key; a new session of the same client id has another.
     pub key: SessionKey,
+    /// Names it in the log, if it is durable.
+    pub number: SessionNumber,
     /// Its client id.
     pub client_id: Box<str>,
     /// The claim that speaks for it.
@@ -74,6 +77,7 @@ impl Shard {
             let connection = session.connection.and_then(|key| self.connections.get(key));
             SessionView {
                 key,
+                number: session.number,
                 client_id: session.client_id.clone(),
                 epoch: session.epoch,
                 connection: session.connection,

@@ -3,6 +3,7 @@
 use super::connection::ConnectionKey;
 use super::replays::Replays;
 use crate::base::hash::HashKey;
+use crate::base::kept::SessionNumber;
 use crate::base::parted::Parted;
 use crate::base::slab::Key;
 use crate::base::time::Time;
@@ -20,6 +21,8 @@ pub(super) const EXPIRY_NEVER: u32 = u32::MAX;
 
 /// See the module's documentation.
 pub struct Session {
+    /// Names it in the log: the epoch of the claim that made it.
+    pub(super) number: SessionNumber,
     pub(super) client_id: Box<str>,
     /// Whose it is: as whom its connection has authenticated. Nobody else resumes it.
     pub(super) user: Option<Arc<str>>,
