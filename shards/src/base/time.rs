@@ -3,33 +3,27 @@
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
-/// A point on the driver's monotonic clock, in microseconds since the driver started.
+/// A point on the driver's clock, in microseconds since 1970.
 ///
-/// The drivers read it once per turn; the simulator invents it.
+/// The wall clock is read once, at the broker's start; from there on it is monotonic. So records hold it as it is, and nothing moves when the
+/// system's clock is set while the broker runs. The drivers read it once per turn; the simulator invents it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Time(u64);
 
 impl Time {
-    /// The driver's start.
+    /// 1970: earlier than everything.
     pub const ZERO: Time = Time(0);
     /// Later than every deadline: never.
     pub const NEVER: Time = Time(u64::MAX);
 
-    /// `micros` microseconds after the start.
+    /// `micros` microseconds after 1970.
     pub const fn from_micros(micros: u64) -> Time {
         Time(micros)
     }
 
-    /// Microseconds since the start.
+    /// Microseconds since 1970.
     pub const fn as_micros(self) -> u64 {
         self.0
-    }
-
-    /// Whole seconds since the start, in the 32 bits that compact records keep.
-    ///
-    /// Wraps after 136 years.
-    pub const fn as_secs(self) -> u32 {
-        (self.0 / 1_000_000) as u32
     }
 
     /// The span from `earlier` to `self`, zero when `earlier` is later.

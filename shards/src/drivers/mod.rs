@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // each block names why it is sound
 
 pub mod board;
+pub mod clock;
 pub mod driven;
 pub mod epoll;
 pub mod eventfd;

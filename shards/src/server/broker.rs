@@ -11,6 +11,7 @@ use crate::base::planted::Planted;
 use crate::base::shard_set::{SHARDS_MAX, ShardId};
 use crate::coordinator::{Coordinator, INLINE_SHARDS_MAX};
 use crate::drivers::board::StatisticsBoard;
+use crate::drivers::clock::Clock;
 use crate::drivers::eventfd::EventFd;
 use crate::drivers::probe::{self, Driver, ProbeError};
 use crate::drivers::socket::{ListenError, listen_per_shard};
@@ -24,7 +25,6 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Instant;
 
 /// Why a broker cannot start. Nothing of it is left running.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ fn assemble(
     addresses: Vec<SocketAddr>,
 ) -> Result<Handle, StartError> {
     let shards = cores.len();
-    let started = Instant::now();
+    let clock = Clock::start();
     let key = HashKey::from_seed(random_seed());
     let (bells, coordinator_bell) = make_bells(shards)?;
     let wake = |bell: &EventFd| Arc::new(bell.clone()) as Arc<dyn Wake>;
@@ -144,7 +144,7 @@ fn assemble(
     let core = Coordinator::new(shards, config.limits.connections_max, key.clone(), Planted::default());
     let mut seat = Some(CoordinatorSeat::new(core, coordinator));
     let boards: Vec<_> = (0..shards).map(|_| Arc::new(StatisticsBoard::default())).collect();
-    let running = Running::new(handle.clone(), boards.clone(), started, config);
+    let running = Running::new(handle.clone(), boards.clone(), clock.started(), config);
     let (report_start, reports) = mpsc::channel();
     let parts = ports.into_iter().zip(sockets).zip(bells).zip(boards).enumerate();
     let posts = parts
@@ -158,7 +158,7 @@ fn assemble(
             core: cores[index],
             driver,
             ring_entries: config.ring_entries,
-            started,
+            clock,
             report_start: report_start.clone(),
             mesh: handle.clone(),
         })

@@ -3,6 +3,7 @@
 use super::placement::pin_this_thread;
 use crate::base::shard_set::ShardId;
 use crate::drivers::board::StatisticsBoard;
+use crate::drivers::clock::Clock;
 use crate::drivers::epoll;
 use crate::drivers::eventfd::EventFd;
 use crate::drivers::glommio::{self, DriverOptions};
@@ -16,7 +17,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::{Builder, JoinHandle};
-use std::time::Instant;
 
 /// Whether a shard serves, or why not.
 pub(super) type StartReport = (ShardId, Result<(), String>);
@@ -33,8 +33,7 @@ pub(super) struct Post {
     pub core: Option<usize>,
     pub driver: Driver,
     pub ring_entries: u32,
-    /// Time zero of the broker.
-    pub started: Instant,
+    pub clock: Clock,
     pub report_start: Sender<StartReport>,
     /// Stops the other shards when this one fails.
     pub mesh: MeshHandle,
@@ -77,11 +76,11 @@ fn serve(post: Post, name: &str) -> Result<(), String> {
     seat.on_first_turn(ready);
     let result = match post.driver {
         Driver::Epoll => {
-            epoll::run(seat, post.listeners, post.bell, post.started).map(|_| ()).map_err(|e| e.to_string())
+            epoll::run(seat, post.listeners, post.bell, post.clock).map(|_| ()).map_err(|e| e.to_string())
         }
         Driver::Glommio => {
             let mut options = DriverOptions::new(name, post.ring_entries);
-            options.epoch = post.started;
+            options.clock = post.clock;
             glommio::run(seat, post.listeners, options, post.bell).map_err(|error| error.to_string())
         }
     };

@@ -12,6 +12,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
+use super::clock::Clock;
 use super::eventfd::EventFd;
 use crate::base::time::Time;
 use crate::drivers::driven::Driven;
@@ -23,7 +24,7 @@ use poller::{Interest, Poller, until};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The bell's token: no connection has it, a slab never fills its last index.
 const BELL: u64 = u32::MAX as u64;
@@ -56,15 +57,15 @@ struct Loop<D: Driven> {
 
 /// Runs a shard on the calling thread until it was stopped and its last connection is closed.
 ///
-/// `started` is the broker's time zero, the same for all shards. Fails only when the kernel refuses the epoll set itself.
+/// `clock` is the same for all shards. Fails only when the kernel refuses the epoll set itself.
 pub fn run<D: Driven>(
     core: D,
     listeners: Vec<(ListenerId, OwnedFd)>,
     bell: EventFd,
-    started: Instant,
+    clock: Clock,
 ) -> io::Result<EpollCounters> {
     let mut shard = Loop::new(core, listeners, bell)?;
-    shard.run(|| Time::from_micros(started.elapsed().as_micros() as u64))?;
+    shard.run(|| clock.now())?;
     Ok(shard.counters)
 }
 

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::counters::RingCounters;
+use crate::drivers::clock::Clock;
 
 /// Bytes of locked memory without which glommio's executor does not start.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
@@ -38,8 +38,8 @@ pub struct DriverOptions {
     pub buffer_bytes: usize,
     /// Completions handled per turn instead of 512, which is also the most.
     pub reap_per_turn: Option<usize>,
-    /// Zero of the shard's clock: the same for all shards of a broker.
-    pub epoch: Instant,
+    /// The broker's clock, the same for all its shards.
+    pub clock: Clock,
     /// Where the loop counts; keep a clone to read.
     pub counters: Arc<RingCounters>,
 }
@@ -55,7 +55,7 @@ impl DriverOptions {
             buffers: None,
             buffer_bytes: 4096, // most reads are a few packets; a longer burst takes several buffers in one turn
             reap_per_turn: None,
-            epoch: Instant::now(),
+            clock: Clock::start(),
             counters: Arc::default(),
         }
     }

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
 
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode};
@@ -21,6 +20,7 @@ use super::tag::{Operation, Tag};
 use super::{DriverError, DriverOptions};
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
+use crate::drivers::clock::Clock;
 use crate::drivers::driven::Driven;
 use crate::drivers::eventfd::EventFd;
 use crate::mesh::ListenerId;
@@ -50,7 +50,7 @@ pub struct RingLoop<D: Driven> {
     pub(super) name: String,
     bell: EventFd,
     bell_armed: bool,
-    pub(super) epoch: Instant,
+    pub(super) clock: Clock,
     reap_per_turn: usize,
 }
 
@@ -83,7 +83,7 @@ impl<D: Driven> RingLoop<D> {
             name: options.name.clone(),
             bell,
             bell_armed: false,
-            epoch: options.epoch,
+            clock: options.clock,
             reap_per_turn: options.reap_per_turn.unwrap_or(REAP_PER_TURN),
         })
     }
@@ -102,7 +102,7 @@ impl<D: Driven> RingLoop<D> {
 
     /// Everything of a turn but its wait.
     pub(super) fn turn(&mut self) {
-        self.now = Time::from_micros(self.epoch.elapsed().as_micros() as u64);
+        self.now = self.clock.now();
         self.reap();
         self.core.exchange_in(self.now);
         self.core.work(self.now);

@@ -10,6 +10,7 @@ use rustix::net::sockopt;
 use script::Script;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 /// No state takes longer to reach, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Rig {
     shard: Loop<Script>,
     address: SocketAddr,
-    started: Instant,
+    clock: Clock,
 }
 
 impl Rig {
@@ -27,11 +28,11 @@ impl Rig {
         let listeners = sockets.into_iter().map(|socket| (ListenerId(0), socket)).collect();
         let bell = EventFd::new().expect("descriptors are available");
         let shard = Loop::new(script, listeners, bell).expect("epoll works everywhere");
-        Rig { shard, address, started: Instant::now() }
+        Rig { shard, address, clock: Clock::start() }
     }
 
     fn now(&self) -> Time {
-        Time::from_micros(self.started.elapsed().as_micros() as u64)
+        self.clock.now()
     }
 
     /// One turn; how many events it had.
@@ -223,7 +224,7 @@ fn a_ring_of_the_bell_ends_the_wait_once() {
 #[test]
 fn a_stopped_loop_refuses_and_returns_when_it_has_drained() {
     let mut rig = Rig::new(Script { stopping: true, ..Script::default() });
-    let started = Instant::now();
-    rig.shard.run(|| Time::from_micros(started.elapsed().as_micros() as u64)).expect("epoll works");
+    let clock = Clock::start();
+    rig.shard.run(|| clock.now()).expect("epoll works");
     assert!(TcpStream::connect(rig.address).is_err());
 }

@@ -33,7 +33,7 @@ fn a_peer_that_does_not_take_the_last_bytes_is_hung_up_on() {
     rig.script().actions.push_back(Action::Close(key, CloseMode::Flush));
     (0..20).for_each(|_| rig.turn());
     assert_eq!(rig.script().closed, []);
-    rig.ring_loop.epoch -= crate::base::limits::CLOSE_FLUSH_MAX;
+    rig.ring_loop.clock.advance(crate::base::limits::CLOSE_FLUSH_MAX);
     rig.turn_until("the close", |script| script.closed == [key]);
     assert_eq!(rig.counters().flush_timeouts.get(), 1);
 }
@@ -49,7 +49,7 @@ fn a_peer_that_does_not_close_after_the_last_bytes_is_closed_on() {
     client.read_exact(&mut received).expect("it was sent");
     assert_eq!(client.read(&mut received).expect("an end"), 0, "the peer is told at once");
     assert_eq!(rig.script().closed, []);
-    rig.ring_loop.epoch -= crate::base::limits::CLOSE_LINGER_MAX;
+    rig.ring_loop.clock.advance(crate::base::limits::CLOSE_LINGER_MAX);
     rig.turn_until("the close", |script| script.closed == [key]);
 }
 
