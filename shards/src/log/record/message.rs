@@ -6,7 +6,7 @@ use crate::base::lsn::Lsn;
 use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
 use crate::topics::retained::PublisherMark;
-use crate::wire::{PacketId, QoS};
+use crate::wire::{Message, MessageParts, PacketId, QoS};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
@@ -78,6 +78,33 @@ pub struct BodyRecord<'a> {
     pub publisher: Option<PublisherMark>,
 }
 
+impl<'a> BodyRecord<'a> {
+    /// The body of `message`.
+    pub fn of(message: &'a Message, publisher: Option<PublisherMark>) -> BodyRecord<'a> {
+        BodyRecord {
+            topic: Cow::Borrowed(message.topic()),
+            properties: Cow::Borrowed(message.properties()),
+            payload: Cow::Borrowed(message.payload()),
+            qos: message.qos(),
+            retain: message.retain(),
+            expires_at: message.expires_at(),
+            publisher,
+        }
+    }
+
+    /// The message with this body.
+    pub fn to_message(&self) -> Message {
+        Message::from_parts(MessageParts {
+            topic: &self.topic,
+            properties: &self.properties,
+            payload: &self.payload,
+            qos: self.qos,
+            retain: self.retain,
+            expires_at: self.expires_at,
+        })
+    }
+}
+
 /// Another shard that has to log a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Destination<'a> {
@@ -137,6 +164,8 @@ pub struct CopiesRecord<'a> {
 /// What waits in nobody's queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ParkedRecord<'a> {
+    /// Where it was published, as with [`MessageRecord::origin`]: another shard's message of a shared group may find nobody here and wait.
+    pub origin: Origin,
     /// What for.
     pub occasion: Occasion<'a>,
     /// What it uses up.

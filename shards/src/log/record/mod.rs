@@ -4,6 +4,7 @@
 //! happen together is one record. Those of a session carry its number, those of a message the number of the record that brought its body.
 
 mod message;
+mod owned;
 mod session;
 
 pub use message::{
