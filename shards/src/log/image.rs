@@ -1,4 +1,12 @@
 //! What a log says, taken together: the state that a shard has to have again.
+//!
+//! `apply` takes record after record, `message` what those of messages do; `settle` makes the whole agree when the last is applied.
+
+mod apply;
+mod message;
+mod settle;
+#[cfg(test)]
+mod tests;
 
 use super::record::{BodyId, CopyEntry, Destination, Occasion, Origin};
 use crate::base::kept::{CopyNumber, SessionNumber};
@@ -25,14 +33,30 @@ pub struct ShardImage {
     pub outbox: BTreeMap<Lsn, (BodyId, Vec<Destination<'static>>)>,
     /// How far the other shards' messages are logged here.
     pub marks: BTreeMap<ShardId, Lsn>,
-    /// Messages in nobody's queue, by the number of their record.
+    /// Messages in nobody's queue, by the number of their record. Fan-outs stand in `open`.
     pub parked: BTreeMap<Lsn, ParkedImage>,
-    /// Of earlier incarnations, the last number recovered.
+    /// Messages whose fan-out goes on, with the sessions that have their copy, or have had it: a session stands here as often as it got one.
+    pub open: BTreeMap<BodyId, Vec<SessionNumber>>,
+    /// Of earlier incarnations, the last number recovered, oldest first.
     pub ended: Vec<(Incarnation, Lsn)>,
     /// The last record.
     pub newest: Lsn,
     /// The last record says that the run ended in order.
     pub stopped: bool,
+    /// What did not fit.
+    pub oddities: Oddities,
+}
+
+/// What a log says that fits nothing that it said before. Some of it is as it should be: the first segments that recovery needs speak of sessions
+/// and copies whose state cleaning writes again further on. The rest is what damage leaves.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Oddities {
+    /// Changes to sessions that the log has not brought yet.
+    pub unknown_sessions: u64,
+    /// Changes to copies that their session does not have.
+    pub unknown_copies: u64,
+    /// Copies, outbox and parked entries and fan-outs given up since their message is nowhere: damage.
+    pub bodiless: u64,
 }
 
 /// A message body.
@@ -65,7 +89,10 @@ pub struct SessionImage {
     pub subscriptions: BTreeMap<Box<str>, SubscriptionImage>,
     /// QoS 2 packet ids from the client between PUBLISH and PUBREL, sorted.
     pub received: Vec<PacketId>,
-    /// Its copies, in the order in which they came.
+    /// Its copies, in the order in which they came. A message that has arrived ([`CopyState::Arrived`]) is not needed any more, and may be
+    /// missing among the bodies.
+    ///
+    /// [`CopyState::Arrived`]: super::CopyState::Arrived
     pub copies: BTreeMap<CopyNumber, (BodyId, CopyEntry)>,
     /// The number that its next copy gets.
     pub next_copy: CopyNumber,

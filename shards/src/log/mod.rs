@@ -11,7 +11,7 @@ mod writer;
 
 pub use disk::{BLOCK_BYTES, Block, Disk, DiskDone, DiskError, DiskRequest, SegmentId};
 pub use gate::Gate;
-pub use image::{BodyImage, ParkedImage, SessionImage, ShardImage, SubscriptionImage, WillImage};
+pub use image::{BodyImage, Oddities, ParkedImage, SessionImage, ShardImage, SubscriptionImage, WillImage};
 pub use record::{
     BodyId, BodyRecord, Cause, CopiesRecord, CopyEntry, CopyState, Destination, MessageRecord, Occasion,
     OfflineRecord, Origin, ParkedRecord, Record, SessionRecord, StartRecord, SubscribedRecord, WillRecord,

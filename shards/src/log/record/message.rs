@@ -153,11 +153,11 @@ pub enum CopyState {
 pub struct CopiesRecord<'a> {
     /// Which message.
     pub body: BodyId,
-    /// Parked under this number until now; 0 when it is not.
+    /// Parked under this number until now; 0 for the copies of an open fan-out.
     pub parked: Lsn,
     /// For whom.
     pub copies: Cow<'a, [CopyEntry]>,
-    /// No more will come.
+    /// No more will come: the fan-out is done.
     pub last: bool,
 }
 
