@@ -129,6 +129,10 @@ pub const CLOSE_LINGER_MAX: Duration = Duration::from_secs(1);
 /// Pause of a listener that found the process out of descriptors or memory: long enough not to spin, short enough not to be noticed.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// Earlier starts of the broker of which a log says where they ended, the newest: 64 KiB in the first record of each start. Only those matter that some
+/// log still has records of.
+pub const ENDED_INCARNATIONS_MAX: usize = 4_096;
+
 /// Limits that the operator sets. The defaults are those of DESIGN.md section 8.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {

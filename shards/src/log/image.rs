@@ -39,6 +39,8 @@ pub struct ShardImage {
     pub open: BTreeMap<BodyId, Vec<SessionNumber>>,
     /// Of earlier incarnations, the last number recovered, oldest first.
     pub ended: Vec<(Incarnation, Lsn)>,
+    /// The first record that is left of its log.
+    pub oldest: Lsn,
     /// The last record.
     pub newest: Lsn,
     /// The last record says that the run ended in order.
@@ -57,6 +59,8 @@ pub struct Oddities {
     pub unknown_copies: u64,
     /// Copies, outbox and parked entries and fan-outs given up since their message is nowhere: damage.
     pub bodiless: u64,
+    /// Sessions whose client id a later claim has, on this shard or another: the end of the earlier one is lost, damage too.
+    pub superseded: u64,
 }
 
 /// A message body.

@@ -7,6 +7,7 @@ mod disk;
 mod gate;
 mod image;
 mod record;
+mod resolve;
 mod writer;
 
 pub use disk::{BLOCK_BYTES, Block, Disk, DiskDone, DiskError, DiskRequest, SegmentId};
@@ -16,4 +17,5 @@ pub use record::{
     BodyId, BodyRecord, Cause, CopiesRecord, CopyEntry, CopyState, Destination, MessageRecord, Occasion,
     OfflineRecord, Origin, ParkedRecord, Record, SessionRecord, StartRecord, SubscribedRecord, WillRecord,
 };
+pub use resolve::resolve;
 pub use writer::Log;

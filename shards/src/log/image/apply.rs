@@ -68,6 +68,9 @@ impl ShardImage {
         if self.newest != Lsn::NONE && lsn.incarnation() > self.newest.incarnation() {
             self.note_end(self.newest.incarnation(), self.newest);
         }
+        if self.oldest == Lsn::NONE {
+            self.oldest = lsn;
+        }
         self.newest = lsn;
     }
 

@@ -41,7 +41,7 @@ impl Told {
     }
 
     fn oddities(&self) -> (u64, u64, u64) {
-        let Oddities { unknown_sessions, unknown_copies, bodiless } = self.image.oddities;
+        let Oddities { unknown_sessions, unknown_copies, bodiless, .. } = self.image.oddities;
         (unknown_sessions, unknown_copies, bodiless)
     }
 
