@@ -2,13 +2,17 @@
 
 use crate::error::BenchError;
 use crate::limits::{
-    BURST_MESSAGES_MAX, CONNECTIONS_MAX, COUNT_MAX, FILTERS_MAX, IDLE_SECONDS_MAX, IN_FLIGHT_MAX,
-    OUTSTANDING_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, POUR_MIB_MAX, RETAINED_MAX, ROUNDS_MAX,
-    SECONDS_MAX, TOUCH_MIB,
+    BURST_MESSAGES_MAX, CONNECTIONS_MAX, COUNT_MAX, FILTERS_MAX, IDLE_SECONDS_MAX, IN_FLIGHT_MAX, LOGS_MAX,
+    OUTSTANDING_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, POUR_MIB_MAX, RECORD_BYTES_MAX, RETAINED_MAX,
+    ROUNDS_MAX, SECONDS_MAX, TOUCH_MIB,
 };
+use crate::segment::MARK_BYTES;
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 use shardmq_shards::wire::{QoS, Version};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Load generator for MQTT brokers: measures what a message costs the broker and checks every one of them for loss,
@@ -207,6 +211,77 @@ pub enum Scenario {
         #[arg(long, default_value_t = 2_000, value_parser = control_rate())]
         control_rate: u32,
     },
+    /// Bare logs without a broker: batches written and flushed one after the other, for --seconds each. Lists are combined
+    Disk {
+        /// Where the files go; those of the run are removed at its end
+        #[arg(long)]
+        dir: PathBuf,
+        /// Logs at a time, each with a thread and files of its own
+        #[arg(long, value_delimiter = ',', default_value = "1,2,4,8", value_parser = clap::value_parser!(u32).range(1..=LOGS_MAX as i64))]
+        logs: Vec<u32>,
+        /// Records handed over and not yet durable, over all logs: a batch is its log's share of them
+        #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000,10000", value_parser = outstanding())]
+        outstanding: Vec<u32>,
+        /// Bytes of a record
+        #[arg(long, value_delimiter = ',', default_value = "256", value_parser = clap::value_parser!(u32).range(MARK_BYTES as i64..=RECORD_BYTES_MAX as i64))]
+        record: Vec<u32>,
+        /// How a batch is made durable
+        #[arg(long, value_delimiter = ',', default_value = "dsync,direct,buffered")]
+        api: Vec<FileApi>,
+        /// What the files hold before
+        #[arg(long, value_delimiter = ',', default_value = "recycled,fresh")]
+        segments: Vec<Segments>,
+        /// Turns of each combination, one after the other
+        #[arg(long, default_value_t = 3, value_parser = rounds())]
+        rounds: u32,
+        /// The files stay
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+/// How a bare log makes a batch durable.
+#[derive(clap::ValueEnum, Serialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum FileApi {
+    /// O_DIRECT and O_DSYNC: the write returns when it is durable
+    Dsync,
+    /// O_DIRECT, then fdatasync
+    Direct,
+    /// Through the page cache, then fdatasync
+    Buffered,
+    /// The same without padding: a batch begins where the last one ended
+    Packed,
+}
+
+/// What a bare log's files hold before it writes.
+#[derive(clap::ValueEnum, Serialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum Segments {
+    /// Written before
+    Recycled,
+    /// Allocated, not written; allocated anew when the turn comes to them again
+    Fresh,
+}
+
+impl fmt::Display for FileApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            FileApi::Dsync => "dsync",
+            FileApi::Direct => "direct",
+            FileApi::Buffered => "buffered",
+            FileApi::Packed => "packed",
+        })
+    }
+}
+
+impl fmt::Display for Segments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Segments::Recycled => "recycled",
+            Segments::Fresh => "fresh",
+        })
+    }
 }
 
 fn rounds() -> clap::builder::RangedI64ValueParser<u32> {

@@ -1,6 +1,7 @@
 //! What can end a run early, and what exit code it means.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::{fmt, io};
 
 /// Why there is no report.
@@ -29,6 +30,13 @@ pub enum BenchError {
         /// What was wrong with it.
         what: String,
     },
+    /// A file does not hold what was written to it.
+    Disk {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The broker did not answer in time.
     Timeout {
         /// Whose connection.
@@ -44,10 +52,13 @@ impl BenchError {
         BenchError::System { doing: doing.into(), source: source.into() }
     }
 
-    /// 1: the broker failed the check. 2: the run could not be made.
+    /// 1: the broker, or the disk, failed the check. 2: the run could not be made.
     pub fn exit_code(&self) -> u8 {
         match self {
-            BenchError::Closed { .. } | BenchError::Protocol { .. } | BenchError::Timeout { .. } => 1,
+            BenchError::Closed { .. }
+            | BenchError::Protocol { .. }
+            | BenchError::Disk { .. }
+            | BenchError::Timeout { .. } => 1,
             BenchError::Usage(_) | BenchError::NotLoopback(_) | BenchError::System { .. } => 2,
         }
     }
@@ -66,6 +77,7 @@ impl fmt::Display for BenchError {
             BenchError::System { doing, source } => write!(f, "{doing}: {source}"),
             BenchError::Closed { who } => write!(f, "the broker closed the connection of {who}"),
             BenchError::Protocol { who, what } => write!(f, "protocol error towards {who}: {what}"),
+            BenchError::Disk { path, what } => write!(f, "{}: {what}", path.display()),
             BenchError::Timeout { who, waiting_for } => write!(f, "{who} waited in vain for {waiting_for}"),
         }
     }

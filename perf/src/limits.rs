@@ -30,6 +30,18 @@ pub const SAMPLE_NS: u64 = 20_000_000;
 pub const TOUCH_MIB: u32 = 64;
 /// Retained messages of one run: five digits for each of a hundred sites.
 pub const RETAINED_MAX: u32 = 10_000_000;
+/// Bytes of one file of a bare log: what the broker's segments have.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Files that a bare log uses in turn: with two the next one is never the one that was just flushed.
+pub const SEGMENTS_PER_LOG: u32 = 2;
+/// Bytes that O_DIRECT writes are multiples of and begin at: the physical block of most disks, the page of most machines.
+pub const BLOCK_BYTES: usize = 4096;
+/// Bytes handed over and not yet durable: a file of a bare log must hold more than one batch.
+pub const WRITTEN_AHEAD_MAX: u64 = SEGMENT_BYTES / 4;
+/// Bare logs at a time, each with a thread of its own: as many as a large disk has queues.
+pub const LOGS_MAX: u32 = 64;
+/// Bytes of a bare log's record; at least what tells it from others.
+pub const RECORD_BYTES_MAX: u32 = 65_536;
 /// Rounds of a scenario that alternates calm and load.
 pub const ROUNDS_MAX: u32 = 1_000;
 /// Messages that a burst publishes in a row: they lie unsent until the broker reads them.

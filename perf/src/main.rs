@@ -2,7 +2,8 @@
 //!
 //! One thread, one epoll loop, packets encoded once. A scenario is laid out by [`plan`] (or has its own loop: [`churn`], [`idle`], [`takeover`]);
 //! [`exchange`] decides without sockets what is published and what an arriving packet means, [`ledger`] judges every
-//! copy, [`traffic`] moves the bytes, [`report`] tells. [`stall`], [`burst`] and [`retained`] are a load with a [`control`] pair beside it. A new scenario is a new arm of [`cli::Scenario`] and a plan.
+//! copy, [`traffic`] moves the bytes, [`report`] tells. [`stall`], [`burst`] and [`retained`] are a load with a [`control`] pair beside it.
+//! [`disk`] has no broker at all: bare logs, what durability could cost at least. A new scenario is a new arm of [`cli::Scenario`] and a plan.
 
 mod arena;
 mod broker;
@@ -14,6 +15,7 @@ mod connection;
 mod contest;
 mod control;
 mod dial;
+mod disk;
 mod error;
 mod exchange;
 mod filters;
@@ -27,6 +29,7 @@ mod poller;
 mod publisher;
 mod report;
 mod retained;
+mod segment;
 mod stall;
 mod stamp;
 mod takeover;
@@ -35,6 +38,7 @@ mod traffic;
 use burst::BurstPlan;
 use clap::Parser;
 use cli::{Arguments, Scenario};
+use disk::DiskPlan;
 use error::BenchError;
 use idle::IdlePlan;
 use plan::Plan;
@@ -85,6 +89,29 @@ fn run(arguments: &Arguments) -> Result<Report, BenchError> {
         }
         Scenario::Filters { filters, wildcards } => {
             Ok(Report::Filters(filters::run(shared, filters, wildcards)?))
+        }
+        Scenario::Disk {
+            ref dir,
+            ref logs,
+            ref outstanding,
+            ref record,
+            ref api,
+            ref segments,
+            rounds,
+            keep,
+        } => {
+            let plan = DiskPlan {
+                directory: dir.clone(),
+                logs: logs.clone(),
+                outstanding: outstanding.clone(),
+                record_bytes: record.clone(),
+                apis: api.clone(),
+                segments: segments.clone(),
+                rounds,
+                seconds: shared.seconds,
+                keep,
+            };
+            Ok(Report::Disk(disk::run(&plan)?))
         }
         Scenario::Retained { messages, rounds, control_rate } => {
             let plan = RetainedPlan { messages, rounds, control_rate };

@@ -74,6 +74,7 @@ impl Plan {
             | Scenario::Stall { .. }
             | Scenario::Burst { .. }
             | Scenario::Filters { .. }
+            | Scenario::Disk { .. }
             | Scenario::Retained { .. } => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::broker::{CpuTime, Process};
 use crate::burst::BurstReport;
+use crate::disk::DiskReport;
 use crate::error::BenchError;
 use crate::filters::FiltersReport;
 use crate::ledger::Violations;
@@ -200,6 +201,8 @@ pub enum Report {
     Filters(FiltersReport),
     /// Of very many retained messages.
     Retained(RetainedReport),
+    /// Of bare logs.
+    Disk(DiskReport),
 }
 
 impl Report {
@@ -247,6 +250,7 @@ impl fmt::Display for Report {
             Report::Burst(report) => report.fmt(f),
             Report::Filters(report) => report.fmt(f),
             Report::Retained(report) => report.fmt(f),
+            Report::Disk(report) => report.fmt(f),
         }
     }
 }

@@ -227,6 +227,52 @@ fn connecting_and_idling_are_measured_with_the_brokers_cpu_and_memory() {
     );
 }
 
+/// The numbers of the records that a bare log's file holds, one after the other from its beginning.
+fn records_of(file: &std::path::Path, log: u32, (record, batch): (usize, usize)) -> u64 {
+    let bytes = std::fs::read(file).expect("the file was kept");
+    assert_eq!(bytes.len(), 64 << 20, "allocated in full");
+    let block = (record * batch).next_multiple_of(4096);
+    let marks = bytes.chunks(block).flat_map(|block| block.chunks_exact(record).take(batch));
+    let number = |mark: &[u8]| {
+        (mark[..4] == log.to_le_bytes()).then(|| u64::from_le_bytes(*mark[4..].first_chunk().unwrap()))
+    };
+    (0..).zip(marks).take_while(|&(expected, mark)| number(mark) == Some(expected)).count() as u64
+}
+
+#[test]
+fn bare_logs_hold_every_record_that_they_count() {
+    let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("bare-logs");
+    let _ = std::fs::remove_dir_all(&directory); // a run that was broken off may have left it
+    for (api, segments, logs, outstanding) in
+        [("dsync", "recycled", 1u64, 1u64), ("direct", "fresh", 3, 2), ("buffered", "recycled", 2, 60)]
+    {
+        let (logs_text, outstanding_text) = (logs.to_string(), outstanding.to_string());
+        let disk = ["disk", "--dir", directory.to_str().unwrap(), "--rounds", "1", "--keep"];
+        let what = ["--api", api, "--segments", segments, "--record", "100"];
+        let shape = ["--logs", &logs_text, "--outstanding", &outstanding_text];
+        let report = passes(Fault::None, &[&disk[..], &what, &shape].concat());
+        let cell = &report["cells"][0];
+        let claimed = cell["records"].as_u64().unwrap();
+        let busy: u64 = outstanding.min(logs);
+        let batch = outstanding / busy;
+        let held = |log| {
+            let file = directory.join(format!("{segments}-{log}-0.log"));
+            records_of(&file, log as u32, (100, batch as usize))
+        };
+        let held: u64 = (0..busy).map(held).sum();
+        let overwritten = claimed / batch * (batch * 100).next_multiple_of(4096) > 64 << 20;
+        assert!(claimed > 0 && (held == claimed || overwritten), "{held}: {report}");
+        assert!(cell["flush_p99_us"].as_f64() >= cell["flush_p50_us"].as_f64(), "{report}");
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+    let disk = ["disk", "--dir", directory.to_str().unwrap(), "--rounds", "2", "--outstanding", "7"];
+    let report = passes(Fault::None, &[&disk[..], &["--api", "packed,dsync", "--logs", "1,2"]].concat());
+    let variants = report["cells"].as_array().unwrap();
+    assert!(variants.len() == 8 && variants.iter().all(|cell| cell["records"] != 0), "{report}");
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "nothing is left unless asked for");
+    std::fs::remove_dir(&directory).unwrap();
+}
+
 #[test]
 fn source_addresses_are_used_in_turn() {
     let sources = ["--ifaddr", "127.0.0.2,127.0.0.3"];
