@@ -85,6 +85,12 @@ impl Process {
         kilobytes(&self.read("status")?, "VmRSS:").ok_or_else(|| self.strange("status"))
     }
 
+    /// Bytes that it has given the disk; `None` where that may not be read.
+    pub fn written_bytes(&self) -> Option<u64> {
+        let text = self.read("io").ok()?;
+        text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
+    }
+
     /// Its live threads.
     pub fn threads(&self) -> Result<Vec<Thread>, BenchError> {
         let path = format!("{}/task", self.directory);

@@ -1,18 +1,18 @@
 //! The command line: one subcommand per scenario, the flags that all of them share.
 
+use crate::disk::DiskPlan;
 use crate::error::BenchError;
 use crate::limits::{
-    BURST_MESSAGES_MAX, CONNECTIONS_MAX, COUNT_MAX, FILTERS_MAX, IDLE_SECONDS_MAX, IN_FLIGHT_MAX, LOGS_MAX,
-    OUTSTANDING_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, POUR_MIB_MAX, RECORD_BYTES_MAX, RETAINED_MAX,
-    ROUNDS_MAX, SECONDS_MAX, TOUCH_MIB,
+    BURST_MESSAGES_MAX, CONNECTIONS_MAX, COUNT_MAX, FILTERS_MAX, IDLE_SECONDS_MAX, IN_FLIGHT_MAX,
+    OUTSTANDING_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, POUR_MIB_MAX, RETAINED_MAX, ROUNDS_MAX,
+    SECONDS_MAX, TOUCH_MIB,
 };
-use crate::segment::MARK_BYTES;
+use crate::recover::RecoverPlan;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use shardmq_shards::wire::{QoS, Version};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Load generator for MQTT brokers: measures what a message costs the broker and checks every one of them for loss,
@@ -211,33 +211,19 @@ pub enum Scenario {
         #[arg(long, default_value_t = 2_000, value_parser = control_rate())]
         control_rate: u32,
     },
-    /// Bare logs without a broker: batches written and flushed one after the other, for --seconds each. Lists are combined
-    Disk {
-        /// Where the files go; those of the run are removed at its end
-        #[arg(long)]
-        dir: PathBuf,
-        /// Logs at a time, each with a thread and files of its own
-        #[arg(long, value_delimiter = ',', default_value = "1,2,4,8", value_parser = clap::value_parser!(u32).range(1..=LOGS_MAX as i64))]
-        logs: Vec<u32>,
-        /// Records handed over and not yet durable, over all logs: a batch is its log's share of them
-        #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000,10000", value_parser = outstanding())]
-        outstanding: Vec<u32>,
-        /// Bytes of a record
-        #[arg(long, value_delimiter = ',', default_value = "256", value_parser = clap::value_parser!(u32).range(MARK_BYTES as i64..=RECORD_BYTES_MAX as i64))]
-        record: Vec<u32>,
-        /// How a batch is made durable
-        #[arg(long, value_delimiter = ',', default_value = "dsync,direct,buffered")]
-        api: Vec<FileApi>,
-        /// What the files hold before
-        #[arg(long, value_delimiter = ',', default_value = "recycled,fresh")]
-        segments: Vec<Segments>,
-        /// Turns of each combination, one after the other
-        #[arg(long, default_value_t = 3, value_parser = rounds())]
-        rounds: u32,
-        /// The files stay
-        #[arg(long)]
-        keep: bool,
+    /// Publishers to durable sessions that are offline: acknowledged messages per second, and whether all of them were kept. QoS 1, or -q 2
+    Durable {
+        /// Publishers, each to a session of its own
+        #[arg(long, default_value_t = 10, value_parser = connections())]
+        publishers: u32,
+        /// Messages published and not yet acknowledged, over all publishers
+        #[arg(long, default_value_t = 1_000, value_parser = outstanding())]
+        outstanding: u32,
     },
+    /// Starts a broker, fills it with durable sessions and messages, kills it, starts it again: how soon it answers, whether all is there
+    Recover(RecoverPlan),
+    /// Bare logs without a broker: batches written and flushed one after the other, for --seconds each. Lists are combined
+    Disk(DiskPlan),
 }
 
 /// How a bare log makes a batch durable.
@@ -284,7 +270,8 @@ impl fmt::Display for Segments {
     }
 }
 
-fn rounds() -> clap::builder::RangedI64ValueParser<u32> {
+/// The values that such an option may have.
+pub fn rounds() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=ROUNDS_MAX as i64)
 }
 
@@ -292,11 +279,13 @@ fn control_rate() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(100..=100_000)
 }
 
-fn connections() -> clap::builder::RangedI64ValueParser<u32> {
+/// The values that such an option may have.
+pub fn connections() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64)
 }
 
-fn outstanding() -> clap::builder::RangedI64ValueParser<u32> {
+/// The values that such an option may have.
+pub fn outstanding() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=OUTSTANDING_MAX as i64)
 }
 

@@ -1,11 +1,13 @@
 //! The `disk` scenario: bare logs, each of one thread that writes and flushes batch after batch. What a group commit could reach here, and
 //! how many logs, which calls and which files serve it best.
 
-use crate::cli::{FileApi, Segments};
+use crate::cli::{FileApi, Segments, Shared, outstanding, rounds};
 use crate::control::median;
+use crate::dial::prepare_process;
 use crate::error::BenchError;
-use crate::limits::{SEGMENT_BYTES, WRITTEN_AHEAD_MAX};
+use crate::limits::{LOGS_MAX, RECORD_BYTES_MAX, SEGMENT_BYTES, WRITTEN_AHEAD_MAX};
 use crate::segment::{BareLog, Batches, MARK_BYTES, Written, bytes_per_record, paths};
+use clap::Args;
 use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -14,25 +16,31 @@ use std::time::{Duration, Instant};
 use std::{fmt, fs, thread};
 
 /// What the scenario's own flags say; lists are combined each with each.
-#[derive(Clone, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct DiskPlan {
-    /// Where the files are.
+    /// Where the files go; those of the run are removed at its end
+    #[arg(long = "dir")]
     pub directory: PathBuf,
-    /// Logs at a time.
+    /// Logs at a time, each with a thread and files of its own
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8", value_parser = clap::value_parser!(u32).range(1..=LOGS_MAX as i64))]
     pub logs: Vec<u32>,
-    /// Records handed over and not yet durable, over all logs.
+    /// Records handed over and not yet durable, over all logs: a batch is its log's share of them
+    #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000,10000", value_parser = outstanding())]
     pub outstanding: Vec<u32>,
-    /// Bytes of a record.
+    /// Bytes of a record
+    #[arg(long = "record", value_delimiter = ',', default_value = "256", value_parser = clap::value_parser!(u32).range(MARK_BYTES as i64..=RECORD_BYTES_MAX as i64))]
     pub record_bytes: Vec<u32>,
-    /// How batches are written.
+    /// How a batch is made durable
+    #[arg(long = "api", value_delimiter = ',', default_value = "dsync,direct,buffered")]
     pub apis: Vec<FileApi>,
-    /// What the files hold before.
+    /// What the files hold before
+    #[arg(long, value_delimiter = ',', default_value = "recycled,fresh")]
     pub segments: Vec<Segments>,
-    /// How often each combination has its turn.
+    /// Turns of each combination, one after the other
+    #[arg(long, default_value_t = 3, value_parser = rounds())]
     pub rounds: u32,
-    /// Of each turn.
-    pub seconds: Duration,
-    /// Whether the files stay.
+    /// The files stay
+    #[arg(long)]
     pub keep: bool,
 }
 
@@ -106,14 +114,15 @@ pub struct DiskReport {
 }
 
 /// Runs the scenario and reports.
-pub fn run(plan: &DiskPlan) -> Result<DiskReport, BenchError> {
+pub fn run(shared: &Shared, plan: &DiskPlan) -> Result<DiskReport, BenchError> {
+    prepare_process(0, shared.cpu)?; // the logs' threads inherit the CPU
     let variants = variants(plan)?;
     let system = |error| BenchError::system(format!("creating {}", plan.directory.display()), error);
     fs::create_dir_all(&plan.directory).map_err(system)?;
     let mut turns: Vec<Vec<Turn>> = vec![Vec::new(); variants.len()];
     for _ in 0..plan.rounds {
         for (variant, turns) in variants.iter().zip(&mut turns) {
-            turns.push(turn(&plan.directory, *variant, plan.seconds)?);
+            turns.push(turn(&plan.directory, *variant, shared.seconds)?);
         }
     }
     let file_system = file_system(&plan.directory);
@@ -123,7 +132,7 @@ pub fn run(plan: &DiskPlan) -> Result<DiskReport, BenchError> {
     Ok(DiskReport {
         scenario: "disk",
         file_system,
-        seconds: plan.seconds.as_secs_f64(),
+        seconds: shared.seconds.as_secs_f64(),
         rounds: plan.rounds,
         cells: variants
             .into_iter()

@@ -52,6 +52,8 @@ pub struct Counts {
     pub delivered: u64,
     /// PINGRESPs received.
     pub pongs: u64,
+    /// Messages whose last acknowledgement has come.
+    pub acknowledged: u64,
 }
 
 /// How a paced run's messages follow each other.
@@ -114,6 +116,12 @@ impl Exchange {
             Pace::Open { rate } => {
                 let interval_ns = 1e9 / f64::from(rate);
                 exchange.schedule = Some(Schedule { start_ns: u64::MAX, interval_ns, due: 0 });
+            }
+            Pace::Acknowledged { outstanding } => {
+                // The publishers' own windows are the pace; fewer messages than publishers leave some of these idle.
+                for index in 0..outstanding.min(count as u32) {
+                    exchange.grant(index, u64::MAX);
+                }
             }
             Pace::Granted => {}
         }
@@ -378,7 +386,10 @@ impl Exchange {
         }
         if step == Step::Pubrec {
             acknowledge(0x62, id, replies);
-        } else if self.credits[index as usize] > 0 {
+            return Ok(());
+        }
+        self.counts.acknowledged += 1;
+        if self.credits[index as usize] > 0 {
             self.make_ready(index);
         }
         Ok(())

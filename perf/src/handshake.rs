@@ -23,6 +23,8 @@ pub struct Client {
     unread: Vec<u8>,
     /// QoS > 0 messages that the broker takes unacknowledged.
     pub receive_maximum: u16,
+    /// Whether the broker had a session for it; 3.1 does not tell.
+    pub resumed: bool,
 }
 
 impl Client {
@@ -45,13 +47,16 @@ impl Client {
         limit: Duration,
     ) -> Result<Client, BenchError> {
         let stream = dialer.open(limit)?;
-        let mut client = Client { stream, name, version, unread: Vec::new(), receive_maximum: u16::MAX };
+        let (unread, receive_maximum) = (Vec::new(), u16::MAX);
+        let mut client = Client { stream, name, version, unread, receive_maximum, resumed: false };
         client.send(hello)?;
-        let receive_maximum = client.expect("CONNACK", |packet| match packet {
-            Packet::Connack(connack) => Some(check_connack(&connack)),
+        (client.receive_maximum, client.resumed) = client.expect("CONNACK", |packet| match packet {
+            Packet::Connack(connack) => {
+                let resumed = connack.session_present;
+                Some(check_connack(&connack).map(|receive_maximum| (receive_maximum, resumed)))
+            }
             _ => None,
         })?;
-        client.receive_maximum = receive_maximum;
         Ok(client)
     }
 

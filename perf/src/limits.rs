@@ -42,6 +42,10 @@ pub const WRITTEN_AHEAD_MAX: u64 = SEGMENT_BYTES / 4;
 pub const LOGS_MAX: u32 = 64;
 /// Bytes of a bare log's record; at least what tells it from others.
 pub const RECORD_BYTES_MAX: u32 = 65_536;
+/// Seconds that a broker may take from its start to its first CONNACK: a recovery that takes longer is no figure to publish.
+pub const START_LIMIT_SECS: u64 = 120;
+/// Milliseconds between two attempts to connect to a broker that starts: so exact is the time to its first CONNACK.
+pub const KNOCK_MS: u64 = 2;
 /// Rounds of a scenario that alternates calm and load.
 pub const ROUNDS_MAX: u32 = 1_000;
 /// Messages that a burst publishes in a row: they lie unsent until the broker reads them.

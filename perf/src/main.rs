@@ -3,6 +3,7 @@
 //! One thread, one epoll loop, packets encoded once. A scenario is laid out by [`plan`] (or has its own loop: [`churn`], [`idle`], [`takeover`]);
 //! [`exchange`] decides without sockets what is published and what an arriving packet means, [`ledger`] judges every
 //! copy, [`traffic`] moves the bytes, [`report`] tells. [`stall`], [`burst`] and [`retained`] are a load with a [`control`] pair beside it.
+//! [`durable`] and [`recover`] are about what is [`kept`] for sessions that are away.
 //! [`disk`] has no broker at all: bare logs, what durability could cost at least. A new scenario is a new arm of [`cli::Scenario`] and a plan.
 
 mod arena;
@@ -16,17 +17,20 @@ mod contest;
 mod control;
 mod dial;
 mod disk;
+mod durable;
 mod error;
 mod exchange;
 mod filters;
 mod frame;
 mod handshake;
 mod idle;
+mod kept;
 mod ledger;
 mod limits;
 mod plan;
 mod poller;
 mod publisher;
+mod recover;
 mod report;
 mod retained;
 mod segment;
@@ -38,7 +42,6 @@ mod traffic;
 use burst::BurstPlan;
 use clap::Parser;
 use cli::{Arguments, Scenario};
-use disk::DiskPlan;
 use error::BenchError;
 use idle::IdlePlan;
 use plan::Plan;
@@ -90,29 +93,11 @@ fn run(arguments: &Arguments) -> Result<Report, BenchError> {
         Scenario::Filters { filters, wildcards } => {
             Ok(Report::Filters(filters::run(shared, filters, wildcards)?))
         }
-        Scenario::Disk {
-            ref dir,
-            ref logs,
-            ref outstanding,
-            ref record,
-            ref api,
-            ref segments,
-            rounds,
-            keep,
-        } => {
-            let plan = DiskPlan {
-                directory: dir.clone(),
-                logs: logs.clone(),
-                outstanding: outstanding.clone(),
-                record_bytes: record.clone(),
-                apis: api.clone(),
-                segments: segments.clone(),
-                rounds,
-                seconds: shared.seconds,
-                keep,
-            };
-            Ok(Report::Disk(disk::run(&plan)?))
+        Scenario::Durable { publishers, outstanding } => {
+            Ok(Report::Durable(durable::run(shared, publishers, outstanding)?))
         }
+        Scenario::Recover(ref plan) => Ok(Report::Recover(recover::run(shared, plan)?)),
+        Scenario::Disk(ref plan) => Ok(Report::Disk(disk::run(shared, plan)?)),
         Scenario::Retained { messages, rounds, control_rate } => {
             let plan = RetainedPlan { messages, rounds, control_rate };
             Ok(Report::Retained(retained::run(shared, plan)?))

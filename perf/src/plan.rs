@@ -16,6 +16,11 @@ pub enum Pace {
         /// Messages per second.
         rate: u32,
     },
+    /// At most so many messages published and not yet acknowledged; who gets them, and when, does not matter.
+    Acknowledged {
+        /// Over all publishers.
+        outstanding: u32,
+    },
     /// None until they are granted, one grant after the other.
     Granted,
 }
@@ -74,7 +79,9 @@ impl Plan {
             | Scenario::Stall { .. }
             | Scenario::Burst { .. }
             | Scenario::Filters { .. }
-            | Scenario::Disk { .. }
+            | Scenario::Disk(_)
+            | Scenario::Durable { .. }
+            | Scenario::Recover(_)
             | Scenario::Retained { .. } => None,
         }
     }
@@ -90,6 +97,16 @@ impl Plan {
             pace,
             count: None,
         }
+    }
+
+    /// As many publishers as durable sessions, each to one of them.
+    pub fn kept(prefix: &str, sessions: u32, pace: Pace, count: Option<u64>) -> Plan {
+        Plan { scenario: "kept", count, ..Plan::pairs(&format!("{prefix}/kept"), sessions, pace) }
+    }
+
+    /// Whether its subscribers are away while it is published to them.
+    pub fn is_offline(&self) -> bool {
+        matches!(self.pace, Pace::Acknowledged { .. })
     }
 
     /// Pairs of one publisher and one subscriber of its topic.

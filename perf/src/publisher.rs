@@ -108,7 +108,10 @@ impl Publisher {
             return false;
         }
         let slot = self.slot(sequence);
-        slot.copies_due = slot.copies_due.saturating_sub(1);
+        if slot.copies_due == 0 {
+            return false; // no copy is awaited: it goes to a session that is away
+        }
+        slot.copies_due -= 1;
         let complete = slot.copies_due == 0;
         if complete {
             self.advance();

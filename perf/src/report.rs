@@ -3,9 +3,11 @@
 use crate::broker::{CpuTime, Process};
 use crate::burst::BurstReport;
 use crate::disk::DiskReport;
+use crate::durable::DurableReport;
 use crate::error::BenchError;
 use crate::filters::FiltersReport;
 use crate::ledger::Violations;
+use crate::recover::RecoverReport;
 use crate::retained::RetainedReport;
 use crate::stall::StallReport;
 use crate::takeover::TakeoverReport;
@@ -201,6 +203,10 @@ pub enum Report {
     Filters(FiltersReport),
     /// Of very many retained messages.
     Retained(RetainedReport),
+    /// Of messages to sessions that are away.
+    Durable(DurableReport),
+    /// Of a broker that was killed.
+    Recover(RecoverReport),
     /// Of bare logs.
     Disk(DiskReport),
 }
@@ -225,6 +231,8 @@ impl Report {
                 Some(format!("the control pair: {}", report.control_violations))
             }
             Report::Retained(report) => report.failure(),
+            Report::Durable(report) => report.failure(),
+            Report::Recover(report) => report.failure(),
             _ => None,
         }
     }
@@ -250,6 +258,8 @@ impl fmt::Display for Report {
             Report::Burst(report) => report.fmt(f),
             Report::Filters(report) => report.fmt(f),
             Report::Retained(report) => report.fmt(f),
+            Report::Durable(report) => report.fmt(f),
+            Report::Recover(report) => report.fmt(f),
             Report::Disk(report) => report.fmt(f),
         }
     }

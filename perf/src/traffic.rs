@@ -35,9 +35,10 @@ pub struct Side {
 pub struct Traffic {
     clock: Clock,
     poller: Poller,
-    /// Subscribers first, then publishers.
+    /// Subscribers first, then publishers; those that joined later follow.
     connections: Vec<Connection>,
     subscribers: usize,
+    in_flight: u32,
     exchange: Exchange,
     buffer: Vec<u8>,
     out: Vec<u8>,
@@ -83,14 +84,15 @@ pub fn run(shared: &Shared, plan: &Plan) -> Result<TrafficReport, BenchError> {
 }
 
 impl Traffic {
-    /// Connects everybody, subscribers first.
+    /// Connects everybody, subscribers first, but for those that are away.
     pub fn set_up(shared: &Shared, plan: &Plan, side: Side) -> Result<Traffic, BenchError> {
         let mut dialer = Dialer::new(shared.target()?, shared.ifaddr.clone());
         let poller = Poller::new(side.events_per_turn)?;
         let mut connections = Vec::with_capacity(plan.subscribers.len() + plan.topics.len());
         let mut in_flight = shared.in_flight;
-        let subscribers = (0..plan.subscribers.len() as u32).map(Role::Subscriber);
-        for role in subscribers.chain((0..plan.topics.len() as u32).map(Role::Publisher)) {
+        let subscribers = if plan.is_offline() { 0 } else { plan.subscribers.len() };
+        let online = (0..subscribers as u32).map(Role::Subscriber);
+        for role in online.chain((0..plan.topics.len() as u32).map(Role::Publisher)) {
             let name = client_name(side.label, role);
             let mut client = Client::connect(&mut dialer, name, shared.version, shared.stall)?;
             match role {
@@ -114,7 +116,8 @@ impl Traffic {
             clock: side.clock,
             poller,
             connections,
-            subscribers: plan.subscribers.len(),
+            subscribers,
+            in_flight,
             exchange: Exchange::new(terms, publishers(shared, plan, in_flight), plan),
             buffer: vec![0; PACKET_BYTES_MAX + READ_BYTES_MAX],
             out: Vec::new(),
@@ -126,6 +129,32 @@ impl Traffic {
     /// What is published and has arrived.
     pub fn exchange(&mut self) -> &mut Exchange {
         &mut self.exchange
+    }
+
+    /// Messages that each publisher may have in flight: what was asked for, or what the broker takes.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Everybody leaves, without a DISCONNECT. Nothing may be left to publish.
+    pub fn part(&mut self) {
+        self.connections.clear(); // closed, and so no longer watched
+        while self.exchange.poll_ready().is_some() {}
+    }
+
+    /// Subscriber `index` comes: takes what its client has read already, and everything from now on.
+    pub fn join(&mut self, index: u32, client: Client) -> Result<(), BenchError> {
+        let (stream, unread) = client.into_parts()?;
+        let token = self.connections.len();
+        self.poller.add(&stream, token as u64, Interest::Read)?;
+        self.connections.push(Connection::new(stream, Role::Subscriber(index), Vec::new()));
+        self.buffer[..unread.len()].copy_from_slice(&unread);
+        self.take(token, unread.len())
+    }
+
+    /// What was wrong, when nobody publishes or receives any more.
+    pub fn into_violations(self) -> Violations {
+        self.exchange.finish().0
     }
 
     /// The readiness that [`Traffic::turn`] waits for.
@@ -261,6 +290,13 @@ impl Traffic {
             Arrived::Nothing => return Ok(()),
             Arrived::End => return Err(BenchError::Closed { who: connection.role.to_string() }),
         };
+        self.take(token, total)
+    }
+
+    /// Handles the first `total` bytes of the buffer, which came from `token`.
+    #[inline]
+    fn take(&mut self, token: usize, total: usize) -> Result<(), BenchError> {
+        let connection = &mut self.connections[token];
         let (role, now_ns) = (connection.role, self.clock.now_ns());
         let protocol = |what| BenchError::Protocol { who: role.to_string(), what };
         self.out.clear();
@@ -313,13 +349,14 @@ impl Traffic {
 fn publishers(shared: &Shared, plan: &Plan, in_flight: u32) -> Vec<Publisher> {
     let one = |(index, topic): (usize, &String)| {
         let template = publish_template(topic, shared.qos, shared.size, shared.version);
-        Publisher::new(template, plan.copies(index as u32), in_flight)
+        let copies = if plan.is_offline() { 0 } else { plan.copies(index as u32) };
+        Publisher::new(template, copies, in_flight)
     };
     plan.topics.iter().enumerate().map(one).collect()
 }
 
 /// A client id that no other generator on this machine uses, within MQTT 3.1's 23 characters.
-fn client_name(label: &str, role: Role) -> String {
+pub fn client_name(label: &str, role: Role) -> String {
     let pid = std::process::id();
     match role {
         Role::Publisher(index) => format!("b{pid:x}{label}p{index}"),

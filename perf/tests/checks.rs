@@ -273,6 +273,66 @@ fn bare_logs_hold_every_record_that_they_count() {
     std::fs::remove_dir(&directory).unwrap();
 }
 
+const KEPT: &[&str] = &["durable", "--publishers", "1", "--outstanding", "20"];
+
+#[test]
+fn what_sessions_have_kept_is_counted() {
+    let pid = std::process::id().to_string();
+    for version in ["3", "4", "5"] {
+        let report = passes(Fault::None, &[KEPT, &["-V", version, "--broker-pid", &pid]].concat());
+        assert!(report["kept"].as_u64().unwrap() > 100, "{report}");
+        assert!(report["acknowledged_per_second"].as_f64().unwrap() > 100.0, "{report}");
+        assert!(report["broker"]["cpu_us_per_message"].as_f64().unwrap() > 0.0, "{report}");
+    }
+    let uneven = bench(start(Fault::None), &["durable", "--publishers", "3", "--outstanding", "10"]);
+    assert_eq!(uneven.status.code(), Some(2), "{}", String::from_utf8_lossy(&uneven.stderr));
+}
+
+#[test]
+fn what_sessions_have_not_kept_fails_the_run() {
+    for (fault, kind) in
+        [(Fault::Lose, "lost"), (Fault::ForgetInFlight, "lost"), (Fault::SwallowAck, "unacknowledged")]
+    {
+        let (report, said) = fails(fault, KEPT);
+        assert!(count(&report, kind) > 0, "{fault:?}: {said}");
+    }
+    let (_, said) = fails(Fault::DenySession, KEPT);
+    assert!(said.contains("its session is gone"), "{said}");
+}
+
+/// Not a test: the stub as a process of its own, for the test below.
+#[test]
+#[ignore = "a broker for another test, lives until it is killed"]
+fn stub_as_a_process() {
+    let Ok(port) = std::env::var("STUB_PORT") else { return };
+    stub::start_on(port.parse().unwrap(), Fault::None);
+    std::thread::sleep(std::time::Duration::from_secs(60)); // if nobody kills it
+}
+
+#[test]
+fn a_broker_that_forgets_when_it_is_killed_fails_the_run() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let own = std::env::current_exe().unwrap();
+    let recover = |command: &[&str]| {
+        let shape = ["recover", "--sessions", "1", "--messages", "50", "--in-flight", "10", "--json"];
+        let run = Command::new(env!("CARGO_BIN_EXE_shardmq-bench"))
+            .args(shape)
+            .args(["-p", &port.to_string(), "--"])
+            .args(command)
+            .env("STUB_PORT", port.to_string())
+            .output();
+        let output = run.expect("the generator starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let stub = [own.to_str().unwrap(), "stub_as_a_process", "--exact", "--ignored"];
+    let (code, said) = recover(&stub);
+    assert!(code == Some(1) && said.contains("its session is gone"), "{code:?}: {said}");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "the run ends what it has started");
+    let (code, said) = recover(&["true"]);
+    assert!(code == Some(1) && said.contains("it ended while it started"), "{code:?}: {said}");
+    assert_eq!(recover(&["/nowhere/broker"]).0, Some(2));
+}
+
 #[test]
 fn source_addresses_are_used_in_turn() {
     let sources = ["--ifaddr", "127.0.0.2,127.0.0.3"];

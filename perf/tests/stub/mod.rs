@@ -210,7 +210,12 @@ impl Broker {
 
 /// Starts a stub on a port of its own, which it returns.
 pub fn start(fault: Fault) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    start_on(0, fault)
+}
+
+/// Starts a stub on `port`, or on one of its own instead of 0; which one it is.
+pub fn start_on(port: u16, fault: Fault) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port is free");
     let port = listener.local_addr().expect("it is bound").port();
     let broker = Arc::new(Mutex::new(Broker {
         fault,
