@@ -24,6 +24,14 @@ pub const USER_PROPERTIES_BYTES_MAX: usize = 8 * 1024;
 pub const CLIENT_ID_BYTES_MAX: usize = 1024;
 /// Bytes of a packet that the protocol can express: remaining length 268,435,455 and its five-byte header.
 pub const PACKET_BYTES_PROTOCOL_MAX: usize = 268_435_460;
+/// Bytes of its file system that the log leaves to others, unless a tenth of it is less or the operator says otherwise (DESIGN.md section 8).
+pub const DISK_WATERMARK_BYTES_MAX: u64 = 1 << 30;
+/// One part in so many of a file system that the log leaves to others, where that is less.
+pub const DISK_WATERMARK_SHARE: u64 = 10;
+/// Segments of a log that are made below the watermark too: the one that is written, and two for records that free space.
+pub const RESERVE_SEGMENTS: usize = 3;
+/// Segments that a log keeps to use again: as many as it has ready ahead of what it writes. More go back to the file system.
+pub const RETIRED_SEGMENTS_KEPT: usize = 2;
 /// The largest variable byte integer (MQTT 5 section 1.5.5): four bytes of seven bits.
 pub const VARIABLE_INTEGER_MAX: u32 = 268_435_455;
 /// Bytes of a variable byte integer (MQTT 5 section 1.5.5).

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::turn::Seat;
 use crate::base::time::Time;
+use crate::log::{DiskDone, DiskRequest};
 use crate::mesh::{ListenerId, Socket};
 use crate::session::WriteBuffer;
 use crate::shard::{Action, ConnectionKey, End};
@@ -34,6 +35,13 @@ pub trait Driven {
     fn poll_flush(&mut self) -> Option<ConnectionKey>;
     /// The output of a connection; none while a buffer is out.
     fn take_output(&mut self, now: Time, key: ConnectionKey) -> Option<Self::Output>;
+
+    /// What the log asks of its disk.
+    fn poll_disk(&mut self) -> Option<DiskRequest>;
+    /// The disk has done something.
+    fn handle_disk(&mut self, now: Time, done: DiskDone);
+    /// Why the log cannot go on, if it cannot: the loop ends, so that nothing more is acknowledged.
+    fn log_failure(&self) -> Option<String>;
 
     /// Lanes in, deadlines.
     fn exchange_in(&mut self, now: Time);
@@ -97,6 +105,15 @@ impl Driven for Seat {
     }
     fn take_output(&mut self, now: Time, key: ConnectionKey) -> Option<Self::Output> {
         self.shard.take_output(now, key)
+    }
+    fn poll_disk(&mut self) -> Option<DiskRequest> {
+        None
+    }
+    fn handle_disk(&mut self, _: Time, done: DiskDone) {
+        unreachable!("a log in memory asks nothing of a disk: {done:?}")
+    }
+    fn log_failure(&self) -> Option<String> {
+        None
     }
     fn exchange_in(&mut self, now: Time) {
         Seat::exchange_in(self, now);

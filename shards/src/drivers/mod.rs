@@ -7,6 +7,7 @@ pub mod clock;
 pub mod driven;
 pub mod epoll;
 pub mod eventfd;
+pub mod files;
 pub mod glommio;
 #[cfg(test)]
 mod own_process;

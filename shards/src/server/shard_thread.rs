@@ -75,13 +75,13 @@ fn serve(post: Post, name: &str) -> Result<(), String> {
     let mut seat = Seat::new(Shard::new(post.config), post.port, post.coordinator, post.board);
     seat.on_first_turn(ready);
     let result = match post.driver {
-        Driver::Epoll => {
-            epoll::run(seat, post.listeners, post.bell, post.clock).map(|_| ()).map_err(|e| e.to_string())
-        }
+        Driver::Epoll => epoll::run(seat, post.listeners, post.bell, post.clock, None)
+            .map(|_| ())
+            .map_err(|e| e.to_string()),
         Driver::Glommio => {
             let mut options = DriverOptions::new(name, post.ring_entries);
             options.clock = post.clock;
-            glommio::run(seat, post.listeners, options, post.bell).map_err(|error| error.to_string())
+            glommio::run(seat, post.listeners, options, post.bell, None).map_err(|error| error.to_string())
         }
     };
     if let Err(error) = &result {

@@ -14,8 +14,10 @@ mod tests;
 
 use super::clock::Clock;
 use super::eventfd::EventFd;
+use super::files::FileDisk;
 use crate::base::time::Time;
 use crate::drivers::driven::Driven;
+use crate::log::Disk;
 use crate::mesh::ListenerId;
 use crate::shard::ConnectionKey;
 use accept::{Listener, listener_of};
@@ -53,18 +55,23 @@ struct Loop<D: Driven> {
     /// Closing connections by when they have had their time.
     closing: BTreeSet<(Time, ConnectionKey)>,
     counters: EpollCounters,
+    /// Where the shard's log is written, if it has one.
+    disk: Option<FileDisk>,
 }
 
 /// Runs a shard on the calling thread until it was stopped and its last connection is closed.
 ///
-/// `clock` is the same for all shards. Fails only when the kernel refuses the epoll set itself.
+/// `clock` is the same for all shards, `disk` where this one's log is kept, if it keeps one. Fails when the kernel refuses the epoll set itself,
+/// and when the log does.
 pub fn run<D: Driven>(
     core: D,
     listeners: Vec<(ListenerId, OwnedFd)>,
     bell: EventFd,
     clock: Clock,
+    disk: Option<FileDisk>,
 ) -> io::Result<EpollCounters> {
     let mut shard = Loop::new(core, listeners, bell)?;
+    shard.disk = disk;
     shard.run(|| clock.now())?;
     Ok(shard.counters)
 }
@@ -82,6 +89,7 @@ impl<D: Driven> Loop<D> {
             buffer: vec![0; receive::RECEIVE_BYTES].into_boxed_slice(),
             closing: BTreeSet::new(),
             counters: EpollCounters::default(),
+            disk: None,
         })
     }
 
@@ -99,6 +107,9 @@ impl<D: Driven> Loop<D> {
             }
             let now = clock();
             all_done = self.turn(now, events)?;
+            if let Some(reason) = self.core.log_failure() {
+                return Err(io::Error::other(reason));
+            }
             if self.core.is_stopping() {
                 if self.core.is_drained() && self.links.is_empty() {
                     return Ok(());
@@ -129,12 +140,20 @@ impl<D: Driven> Loop<D> {
                 self.ready(now, ConnectionKey::from_bits(event.token), event)?;
             }
         }
+        while let Some(done) = self.disk.as_mut().and_then(Disk::poll) {
+            self.core.handle_disk(now, done);
+        }
         self.core.exchange_in(now);
         self.core.work(now);
         self.expire_closing(now);
         let all_done = self.drain(now);
         self.tend_listeners(now)?;
         self.core.exchange_out(now);
+        if let Some(disk) = &mut self.disk {
+            while let Some(request) = self.core.poll_disk() {
+                disk.submit(request);
+            }
+        }
         Ok(all_done)
     }
 }

@@ -49,6 +49,7 @@ fn check_operations(ring: &Ring) -> Result<(), DriverError> {
         (opcode::Close::CODE, "close"),
         (opcode::AsyncCancel2::CODE, "cancel"),
         (opcode::PollAdd::CODE, "poll"),
+        (opcode::Write::CODE, "write"),
     ] {
         if !probe.is_supported(code) {
             return Err(DriverError::KernelTooOld(name));

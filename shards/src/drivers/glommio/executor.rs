@@ -10,6 +10,7 @@ use super::run::RingLoop;
 use super::{DriverError, DriverOptions, Placement};
 use crate::drivers::driven::Driven;
 use crate::drivers::eventfd::EventFd;
+use crate::drivers::files::KeeperPort;
 use crate::mesh::ListenerId;
 
 /// Bytes that glommio registers for its own storage I/O; its least. The message path has its own buffers.
@@ -24,16 +25,18 @@ const PREEMPT_TIMER: Duration = Duration::from_secs(60);
 
 /// Serves one shard on the calling thread until the core has stopped and drained.
 ///
-/// The loop never awaits: nothing else runs on the executor, so blocking in the ring's enter blocks nobody.
+/// `disk` is who looks after the segments of its log, if it keeps one. The loop never awaits: nothing else runs on the executor, so blocking in the ring's enter blocks nobody.
 pub fn run<D: Driven>(
     core: D,
     listeners: Vec<(ListenerId, OwnedFd)>,
     options: DriverOptions,
     bell: EventFd,
+    disk: Option<KeeperPort>,
 ) -> Result<(), DriverError> {
     let executor = start(&options.placement)?;
     executor.run(async move {
         let mut turns = RingLoop::new(core, listeners, &options, bell)?;
+        turns.set_disk(disk);
         let counters = &options.counters;
         info!(
             shard = %options.name,

@@ -5,7 +5,7 @@
 //! in this folder, so that the executor can be replaced in a day.
 //!
 //! Follow a connection by file: `accept` → `receive` → (the core) → `send` → `close`; `run` is the turn, `links` what is kept per
-//! connection, `ring` and `buffers` the kernel interface, `tag` how a completion finds its connection.
+//! connection, `ring` and `buffers` the kernel interface, `tag` how a completion finds its connection; `log` writes the shard's log on the same ring.
 
 mod accept;
 mod buffers;
@@ -14,6 +14,7 @@ mod close;
 mod counters;
 mod executor;
 mod links;
+mod log;
 mod options;
 mod receive;
 mod ring;

@@ -84,6 +84,8 @@ pub enum DriverError {
     Executor(String),
     /// Waiting failed: the loop cannot go on.
     Enter(io::Error),
+    /// The log failed: what was not written may be lost, and nothing more is acknowledged.
+    Log(String),
 }
 
 impl DriverError {
@@ -133,6 +135,7 @@ impl fmt::Display for DriverError {
                 write!(f, "glommio's executor does not start: {reason}; --io epoll does without")
             }
             DriverError::Enter(error) => write!(f, "waiting for the ring failed: {error}"),
+            DriverError::Log(reason) => f.write_str(reason),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::buffers::Buffers;
 use super::close::Waiting;
 use super::counters::RingCounters;
 use super::links::{Links, Reading, Sending};
+use super::log::LogDisk;
 use super::ring::{REAP_PER_TURN, Ring, Wait};
 use super::send::{Gather, QueuedSends};
 use super::tag::{Operation, Tag};
@@ -48,6 +49,8 @@ pub struct RingLoop<D: Driven> {
     pub(super) counters: Arc<RingCounters>,
     pub(super) now: Time,
     pub(super) name: String,
+    /// Where the shard's log is written, if it has one.
+    pub(super) disk: Option<LogDisk>,
     bell: EventFd,
     bell_armed: bool,
     pub(super) clock: Clock,
@@ -81,6 +84,7 @@ impl<D: Driven> RingLoop<D> {
             counters,
             now: Time::ZERO,
             name: options.name.clone(),
+            disk: None,
             bell,
             bell_armed: false,
             clock: options.clock,
@@ -92,6 +96,9 @@ impl<D: Driven> RingLoop<D> {
     pub fn run(&mut self) -> Result<(), DriverError> {
         loop {
             self.turn();
+            if let Some(reason) = self.core.log_failure() {
+                return Err(DriverError::Log(reason));
+            }
             if self.core.is_stopping() && self.core.is_drained() && self.accepts_ended() {
                 // What is still queued are closes: they must not wait for the ring's teardown.
                 return self.ring.enter(Wait::No, 0);
@@ -104,6 +111,7 @@ impl<D: Driven> RingLoop<D> {
     pub(super) fn turn(&mut self) {
         self.now = self.clock.now();
         self.reap();
+        self.hear_keeper();
         self.core.exchange_in(self.now);
         self.core.work(self.now);
         self.carry_out();
@@ -111,6 +119,7 @@ impl<D: Driven> RingLoop<D> {
         self.settle_accepting();
         self.settle_bell();
         self.core.exchange_out(self.now);
+        self.submit_to_disk();
     }
 
     /// Handles a bounded number of completions.
@@ -132,6 +141,7 @@ impl<D: Driven> RingLoop<D> {
             Operation::Send => self.on_send(key, result),
             Operation::Accept => self.on_accept(tag.slot as usize, result, flags),
             Operation::Bell => self.bell_armed = cqueue::more(flags),
+            Operation::Log => self.on_log_write(Key::from_bits(key.to_bits()), result),
             // The operation had completed already, or the peer was gone already: what was to be reached is reached.
             Operation::Cancel | Operation::Close => {
                 debug!(shard = %self.name, ?tag, result, "a clean-up found nothing to do");
@@ -204,6 +214,9 @@ impl<D: Driven> Drop for RingLoop<D> {
         // from must stay where it is; the process is about to end.
         if !self.sendings.is_empty() {
             std::mem::forget(std::mem::take(&mut self.sendings));
+        }
+        if self.disk.as_ref().is_some_and(LogDisk::is_writing) {
+            std::mem::forget(self.disk.take());
         }
     }
 }

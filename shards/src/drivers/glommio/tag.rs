@@ -2,7 +2,7 @@
 //!
 //! | bits 63-60 | 59-32 | 31-0 |
 //! |---|---|---|
-//! | operation | slot: of the connection, or of the listener | generation of the slot |
+//! | operation | slot: of the connection, of the listener, or of the log's write | generation of the slot |
 
 /// What was asked of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +19,18 @@ pub enum Operation {
     Close,
     /// Multishot poll of the shard's bell.
     Bell,
+    /// Write of the shard's log.
+    Log,
 }
 
-const OPERATIONS: [Operation; 6] = [
+const OPERATIONS: [Operation; 7] = [
     Operation::Accept,
     Operation::Receive,
     Operation::Send,
     Operation::Cancel,
     Operation::Close,
     Operation::Bell,
+    Operation::Log,
 ];
 
 /// Slots that a tag can name: more connections than one process can hold descriptors.
@@ -38,7 +41,7 @@ pub const SLOTS_MAX: usize = 1 << 28;
 pub struct Tag {
     /// What was asked.
     pub operation: Operation,
-    /// The connection's or listener's index.
+    /// The connection's, listener's or write's index.
     pub slot: u32,
     /// The slot's generation when it was asked.
     pub generation: u32,

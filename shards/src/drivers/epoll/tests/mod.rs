@@ -222,6 +222,42 @@ fn a_ring_of_the_bell_ends_the_wait_once() {
 }
 
 #[test]
+fn a_log_is_written_and_its_answers_end_the_wait() {
+    use crate::drivers::files::{Folder, Keeper, Scratch, Watermark};
+    use crate::log::{BLOCK_BYTES, Block, DiskDone, DiskRequest, SegmentId};
+    let scratch = Scratch::new();
+    let mut rig = Rig::new(Script::default());
+    let folder = Folder::open(&scratch.0.join("shard-00"), Watermark::Bytes(0)).expect("it can be made");
+    let port = Keeper::start(vec![(folder, rig.shard.bell.clone())]).expect("threads").remove(0);
+    rig.shard.disk = Some(FileDisk::start("flusher", port, rig.shard.bell.clone()).expect("threads"));
+    let segment = SegmentId(1);
+    let mut block = Block::with_capacity(BLOCK_BYTES);
+    block.set_len(BLOCK_BYTES);
+    let requests = [
+        DiskRequest::Prepare { segment, bytes: 1 << 20 },
+        DiskRequest::Write { segment, offset: 0, block, durable: true },
+    ];
+    for request in requests {
+        rig.shard.core.disk_requests.push_back(request);
+        rig.turn();
+        // Only the bell can end this wait in time.
+        let started = Instant::now();
+        let events = rig.shard.poller.wait(PATIENCE).expect("epoll waits");
+        assert!(events == 1 && started.elapsed() < PATIENCE);
+        rig.shard.turn(rig.now(), events).expect("epoll works");
+        let done = rig.shard.core.disk_done.pop().expect("rung for an answer");
+        assert!(matches!(
+            done,
+            DiskDone::Prepared { result: Ok(()), .. } | DiskDone::Written { result: Ok(()), .. }
+        ));
+    }
+    rig.shard.core.log_failure = Some("no space for the log".to_owned());
+    let clock = Clock::start();
+    let error = rig.shard.run(|| clock.now()).expect_err("nothing more may be acknowledged");
+    assert_eq!(error.to_string(), "no space for the log");
+}
+
+#[test]
 fn a_stopped_loop_refuses_and_returns_when_it_has_drained() {
     let mut rig = Rig::new(Script { stopping: true, ..Script::default() });
     let clock = Clock::start();

@@ -3,6 +3,7 @@
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Time;
 use crate::drivers::driven::{Driven, Output};
+use crate::log::{DiskDone, DiskRequest};
 use crate::mesh::{ListenerId, Socket};
 use crate::shard::{Action, ConnectionKey, End};
 use std::collections::VecDeque;
@@ -55,6 +56,9 @@ pub(super) struct Script {
     pub(super) pause_on_input: bool,
     pub(super) stopping: bool,
     pub(super) now: Time,
+    pub(super) disk_requests: VecDeque<DiskRequest>,
+    pub(super) disk_done: Vec<DiskDone>,
+    pub(super) log_failure: Option<String>,
 }
 
 impl Script {
@@ -131,6 +135,15 @@ impl Driven for Script {
         client.buffer_out = output.is_some();
         output
     }
+    fn poll_disk(&mut self) -> Option<DiskRequest> {
+        self.disk_requests.pop_front()
+    }
+    fn handle_disk(&mut self, _: Time, done: DiskDone) {
+        self.disk_done.push(done);
+    }
+    fn log_failure(&self) -> Option<String> {
+        self.log_failure.clone()
+    }
     fn exchange_in(&mut self, now: Time) {
         self.now = now;
     }
@@ -140,7 +153,7 @@ impl Driven for Script {
         Some(self.now + Duration::from_millis(2))
     }
     fn busy(&self) -> bool {
-        !self.actions.is_empty() || !self.flushes.is_empty()
+        !self.actions.is_empty() || !self.flushes.is_empty() || !self.disk_requests.is_empty()
     }
     fn try_sleep(&mut self, _: Time) -> bool {
         true

@@ -60,7 +60,7 @@ fn stopping_ends_the_accepts_and_the_run() {
     let listeners = sockets.into_iter().map(|socket| (ListenerId(0), socket)).collect();
     let bell = EventFd::new().expect("descriptors are available");
     let stopping = Script { stopping: true, ..script() };
-    super::super::run(stopping, listeners, options, bell).expect("it stops");
+    super::super::run(stopping, listeners, options, bell, None).expect("it stops");
     assert_eq!(counters.submission_entries.get(), 256);
     assert_eq!(counters.completion_entries.get(), 1_024);
     assert_eq!(counters.buffers.get(), 512);

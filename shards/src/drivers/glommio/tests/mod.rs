@@ -2,6 +2,7 @@
 
 mod accepting;
 mod closing;
+mod logging;
 mod receiving;
 mod sending;
 mod waiting;
@@ -20,6 +21,7 @@ use crate::base::time::Time;
 use crate::drivers::driven::{Driven, Output};
 use crate::drivers::eventfd::EventFd;
 use crate::drivers::socket::listen_per_shard;
+use crate::log::{DiskDone, DiskRequest};
 use crate::mesh::{ListenerId, Socket};
 use crate::shard::{Action, ConnectionKey, End};
 
@@ -86,6 +88,9 @@ struct Script {
     wait_most: Option<Duration>,
     stopping: bool,
     now: Time,
+    disk_requests: VecDeque<DiskRequest>,
+    disk_done: Vec<DiskDone>,
+    log_failure: Option<String>,
 }
 
 impl Script {
@@ -184,6 +189,15 @@ impl Driven for Script {
         client.buffer_out = output.is_some();
         output
     }
+    fn poll_disk(&mut self) -> Option<DiskRequest> {
+        self.disk_requests.pop_front()
+    }
+    fn handle_disk(&mut self, _: Time, done: DiskDone) {
+        self.disk_done.push(done);
+    }
+    fn log_failure(&self) -> Option<String> {
+        self.log_failure.clone()
+    }
     fn exchange_in(&mut self, now: Time) {
         self.now = now;
     }
@@ -193,7 +207,7 @@ impl Driven for Script {
         self.wait_most.map(|most| self.now + most)
     }
     fn busy(&self) -> bool {
-        !self.actions.is_empty() || !self.flushes.is_empty()
+        !self.actions.is_empty() || !self.flushes.is_empty() || !self.disk_requests.is_empty()
     }
     fn try_sleep(&mut self, _: Time) -> bool {
         true
@@ -231,6 +245,9 @@ fn script() -> Script {
         wait_most: Some(Duration::from_millis(2)),
         stopping: false,
         now: Time::ZERO,
+        disk_requests: VecDeque::new(),
+        disk_done: Vec::new(),
+        log_failure: None,
     }
 }
 

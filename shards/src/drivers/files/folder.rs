@@ -1,0 +1,162 @@
+//! The folder of one log: its segments by name.
+
+use super::segment::SegmentFile;
+use super::{Watermark, disk_error};
+use crate::base::limits::{RESERVE_SEGMENTS, RETIRED_SEGMENTS_KEPT};
+use crate::log::{DiskError, SegmentId};
+use rustix::fs::{Mode, OFlags, chmod, fsync, mkdir, open, rename, unlink};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+/// Suffix of segments.
+const SEGMENT_SUFFIX: &str = ".log";
+/// Name of the segment that is being made; what a crash leaves of it is removed at the next start.
+const UNFINISHED: &str = "unfinished";
+
+/// A segment file that is there at the start.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct StoredSegment {
+    /// Which.
+    pub segment: SegmentId,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// The segments of one log. Lives on the keeper's thread, which alone changes the folder.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    watermark: Watermark,
+    /// Segments that nobody needs, kept to be used again: the longest kept first.
+    retired: VecDeque<StoredSegment>,
+    /// Segments made ready in this run, up to the reserve.
+    prepared: usize,
+}
+
+/// The file name of a segment.
+pub fn segment_name(segment: SegmentId) -> String {
+    format!("{:016}{SEGMENT_SUFFIX}", segment.0)
+}
+
+fn segment_of(name: &str) -> Option<SegmentId> {
+    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
+    let all_digits = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits.then(|| digits.parse().ok().map(SegmentId)).flatten()
+}
+
+/// Makes the folder `path` for nobody but its owner, also where it exists; its name is on disk when this returns.
+///
+/// # Errors
+/// What the system says.
+pub fn make_private_folder(path: &Path) -> Result<(), Errno> {
+    let private = Mode::RWXU;
+    match mkdir(path, private) {
+        Ok(()) => sync_folder(
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+        ),
+        Err(Errno::EXIST) => chmod(path, private),
+        Err(error) => Err(error),
+    }
+}
+
+/// Has all names in the folder `path` on disk.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_folder(path: &Path) -> Result<(), Errno> {
+    fsync(open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+impl Folder {
+    /// The folder at `path`, made if it is not there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(path: &Path, watermark: Watermark) -> Result<Folder, Errno> {
+        make_private_folder(path)?;
+        match unlink(path.join(UNFINISHED)) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Folder { path: path.to_owned(), watermark, retired: VecDeque::new(), prepared: 0 })
+    }
+
+    /// The segments in the folder at `path`, by number.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn stored(path: &Path) -> std::io::Result<Vec<StoredSegment>> {
+        let mut stored = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            if let Some(segment) = entry.file_name().to_str().and_then(segment_of) {
+                stored.push(StoredSegment { segment, bytes: entry.metadata()?.len() });
+            }
+        }
+        stored.sort();
+        Ok(stored)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where a segment lies.
+    pub fn path_of(&self, segment: SegmentId) -> PathBuf {
+        self.path.join(segment_name(segment))
+    }
+
+    /// A segment of `bytes` bytes, on disk with its name: one that was retired, or a new one where that leaves the others their space.
+    ///
+    /// The first few of a run are made whatever is left, so that a broker on a full disk can start and free what it has.
+    pub(super) fn prepare(&mut self, segment: SegmentId, bytes: u64) -> Result<SegmentFile, DiskError> {
+        let file = match self.reuse(segment, bytes).map_err(disk_error)? {
+            Some(file) => file,
+            None => self.make(segment, bytes)?,
+        };
+        sync_folder(&self.path).map_err(disk_error)?;
+        self.prepared += 1;
+        Ok(file)
+    }
+
+    fn reuse(&mut self, segment: SegmentId, bytes: u64) -> Result<Option<SegmentFile>, Errno> {
+        let Some(at) = self.retired.iter().position(|stored| stored.bytes == bytes) else { return Ok(None) };
+        let retired = self.retired.remove(at).expect("found just now");
+        let path = self.path_of(segment);
+        rename(self.path_of(retired.segment), &path)?;
+        SegmentFile::open(&path).map(Some)
+    }
+
+    fn make(&mut self, segment: SegmentId, bytes: u64) -> Result<SegmentFile, DiskError> {
+        if self.prepared >= RESERVE_SEGMENTS
+            && !self.watermark.leaves(&self.path, bytes).map_err(disk_error)?
+        {
+            return Err(DiskError::Full);
+        }
+        let unfinished = self.path.join(UNFINISHED);
+        let made = SegmentFile::make(&unfinished, bytes)
+            .and_then(|file| rename(&unfinished, self.path_of(segment)).map(|()| file));
+        made.map_err(|error| {
+            // What it took goes back at once; if that fails too, the next start does it.
+            let _ = unlink(&unfinished);
+            disk_error(error)
+        })
+    }
+
+    /// Nobody needs the segment any more. It stays where it is until another is wanted, unless enough are there already: what it says is
+    /// older than what the manifest names, so it says nothing.
+    pub fn retire(&mut self, segment: SegmentId) {
+        let path = self.path_of(segment);
+        // Not there: it was retired in the run before, which a crash ended.
+        let Ok(told) = rustix::fs::stat(&path) else { return };
+        let bytes = u64::try_from(told.st_size).unwrap_or_default();
+        let room = self.watermark.leaves(&self.path, 0).unwrap_or(false);
+        if self.retired.len() < RETIRED_SEGMENTS_KEPT && room {
+            self.retired.push_back(StoredSegment { segment, bytes });
+        } else if let Err(error) = unlink(&path) {
+            tracing::warn!("{} is not needed any more and cannot be removed: {error}", path.display());
+        }
+    }
+}
