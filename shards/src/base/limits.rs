@@ -141,6 +141,9 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// log still has records of.
 pub const ENDED_INCARNATIONS_MAX: usize = 4_096;
 
+/// Copies in one record of a queue that is written again: some ten kilobytes, so that it fits any batch.
+pub const QUEUE_RECORD_COPIES: usize = 256;
+
 /// Limits that the operator sets. The defaults are those of DESIGN.md section 8.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {

@@ -1,12 +1,16 @@
 //! What a log says, taken together: the state that a shard has to have again.
 //!
-//! `apply` takes record after record, `message` what those of messages do; `settle` makes the whole agree when the last is applied.
+//! `apply` takes record after record, `message` what those of messages do; `settle` makes the whole agree when the last is applied;
+//! `records` makes records of it again.
 
 mod apply;
 mod message;
+mod records;
 mod settle;
 #[cfg(test)]
 mod tests;
+
+pub use records::records_of;
 
 use super::record::{BodyId, CopyEntry, Destination, Occasion, Origin};
 use crate::base::kept::{CopyNumber, SessionNumber};

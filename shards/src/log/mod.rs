@@ -1,21 +1,26 @@
 //! The write-ahead log: what a shard must have again after any end of the process.
 //!
-//! `writer` is the shard's end; `record` says what is written, `image` what all of it means; `disk` is what the drivers do for it; `gate` holds outputs
+//! `writer` is the shard's end; `record` says what is written, `image` what all of it means; `resolve` makes the images of
+//! all shards agree, `rehome` makes them those of another number of shards; `disk` is what the drivers do for it; `gate` holds outputs
 //! until their record is committed. Sans-IO like everything below the drivers.
 
 mod disk;
 mod gate;
 mod image;
 mod record;
+mod rehome;
 mod resolve;
 mod writer;
 
 pub use disk::{BLOCK_BYTES, Block, Disk, DiskDone, DiskError, DiskRequest, SegmentId};
 pub use gate::Gate;
-pub use image::{BodyImage, Oddities, ParkedImage, SessionImage, ShardImage, SubscriptionImage, WillImage};
+pub use image::{
+    BodyImage, Oddities, ParkedImage, SessionImage, ShardImage, SubscriptionImage, WillImage, records_of,
+};
 pub use record::{
     BodyId, BodyRecord, Cause, CopiesRecord, CopyEntry, CopyState, Destination, MessageRecord, Occasion,
     OfflineRecord, Origin, ParkedRecord, Record, SessionRecord, StartRecord, SubscribedRecord, WillRecord,
 };
+pub use rehome::rehome;
 pub use resolve::resolve;
 pub use writer::Log;

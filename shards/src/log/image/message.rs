@@ -63,7 +63,7 @@ impl ShardImage {
         }
     }
 
-    pub(super) fn retain(&mut self, message: &Message, publisher: Option<PublisherMark>) {
+    pub(in crate::log) fn retain(&mut self, message: &Message, publisher: Option<PublisherMark>) {
         if message.payload().is_empty() {
             self.retained.remove(message.topic());
             return;
@@ -141,7 +141,7 @@ impl ShardImage {
 }
 
 impl SessionImage {
-    fn add_copy(&mut self, body: BodyId, copy: &CopyEntry) {
+    pub(in crate::log) fn add_copy(&mut self, body: BodyId, copy: &CopyEntry) {
         self.copies.insert(copy.number, (body, copy.clone()));
         self.next_copy = self.next_copy.max(copy.number.next());
     }

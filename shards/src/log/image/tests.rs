@@ -1,5 +1,7 @@
-//! What each kind of record does to an image; `repeated`: what is written again, and what fits nothing.
+//! What each kind of record does to an image; `repeated`: what is written again, and what fits nothing;
+//! `again`: images to records and back.
 
+mod again;
 mod repeated;
 
 use super::*;

@@ -102,6 +102,12 @@ impl BodyRecord<'_> {
 }
 
 impl Destination<'_> {
+    /// The same destination, borrowing from this one.
+    pub fn borrow(&self) -> Destination<'_> {
+        let groups = self.groups.iter().map(|(filter, spread)| (Cow::Borrowed(&**filter), *spread));
+        Destination { groups: groups.collect(), ..*self }
+    }
+
     /// The same destination, with everything that it borrows copied.
     pub fn to_static(&self) -> Destination<'static> {
         let group = |(filter, spread): &(Cow<'_, str>, u64)| (own(filter.clone()), *spread);
