@@ -78,6 +78,16 @@ pub enum Bug {
     ShareHashIgnored,
     /// The session expiry that a DISCONNECT brings is not noted.
     DisconnectExpiryIgnored,
+    /// The record of a message leaves out the copies of this shard.
+    CopyNotRecorded,
+    /// Copies that are gone stay in the log.
+    FinishedNotWritten,
+    /// PUBREL goes out before the record of its PUBREC is committed.
+    PubrelBeforeRecord,
+    /// PUBCOMP goes out before the record that forgets the packet id is committed.
+    PubcompBeforeRecord,
+    /// A QoS 2 PUBLISH goes out when its own record is committed, whatever that of its source is.
+    Qos2BeforeSource,
 }
 
 impl Bug {

@@ -5,6 +5,7 @@
 
 use super::board::StatisticsBoard;
 use crate::base::limits::LANE_DRAIN_PER_TURN;
+use crate::base::lsn::Lsn;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
 use crate::coordinator::Coordinator;
@@ -68,6 +69,8 @@ pub struct Seat {
     /// Where the shard's statistics are published.
     pub board: Arc<StatisticsBoard>,
     published: Time,
+    /// How far the others know the shard's log to be committed.
+    told: Lsn,
     /// Called at the end of the first turn.
     on_first_turn: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -82,7 +85,7 @@ impl Seat {
     ) -> Seat {
         let mut shard = shard;
         shard.handle_lane_slots(port.data_lane_slots());
-        Seat { shard, port, coordinator, board, published: Time::ZERO, on_first_turn: None }
+        Seat { shard, port, coordinator, board, published: Time::ZERO, told: Lsn::NONE, on_first_turn: None }
     }
 
     /// Has `tell` called once the first turn is made: the shard's loop is set up and serves.
@@ -98,6 +101,7 @@ impl Seat {
     /// As [`Seat::exchange_in`], looking only at the lanes of `visible`: the simulator's way to delay the others.
     pub fn exchange_in_from(&mut self, now: Time, visible: ShardSet) {
         self.refresh_lane_space();
+        self.read_progress(now);
         let pending = self.port.take_pending();
         for from in pending.iter().filter(|from| visible.contains(*from)) {
             self.receive_from(now, from);
@@ -120,6 +124,31 @@ impl Seat {
             if peer != self.port.own() && self.shard.lane_is_low(peer) {
                 self.shard.handle_lane_space(peer, self.port.free_data_slots(peer));
             }
+        }
+    }
+
+    /// How far the other shards' logs are, if this one's is more than a number.
+    fn read_progress(&mut self, now: Time) {
+        if !self.shard.log_keeps() {
+            return;
+        }
+        for peer in (0..self.port.shards()).map(ShardId::new).filter(|peer| *peer != self.port.own()) {
+            let (committed, kept) = (self.port.committed_of(peer), self.port.kept_by(peer));
+            self.shard.handle_progress(now, peer, committed, kept);
+        }
+    }
+
+    fn publish_progress(&mut self) {
+        if !self.shard.log_keeps() {
+            return;
+        }
+        let committed = self.shard.committed_lsn();
+        if committed > self.told {
+            self.port.publish_committed(committed, self.shard.peers_that_wait(self.told));
+            self.told = committed;
+        }
+        while let Some((source, lsn)) = self.shard.poll_kept() {
+            self.port.publish_kept(source, lsn);
         }
     }
 
@@ -185,6 +214,7 @@ impl Seat {
             }
         }
         self.send_claims();
+        self.publish_progress();
         self.port.ring_peers();
         for peer in self.shard.lanes_waited_for().iter() {
             if self.port.want_space(peer) {

@@ -30,6 +30,11 @@ impl<T> Gate<T> {
         self.waiting.push_back((behind, output));
     }
 
+    /// How far everything is on disk.
+    pub fn committed(&self) -> Lsn {
+        self.committed
+    }
+
     /// Everything up to `lsn` is on disk.
     pub fn commit(&mut self, lsn: Lsn) {
         self.committed = self.committed.max(lsn);

@@ -1,9 +1,10 @@
 //! The write-ahead log: what a shard must have again after any end of the process.
 //!
-//! `writer` is the shard's end; `record` says what is written, `image` what all of it means; `resolve` makes the images of
-//! all shards agree, `rehome` makes them those of another number of shards; `disk` is what the drivers do for it; `gate` holds outputs
-//! until their record is committed. Sans-IO like everything below the drivers.
+//! `writer` is the shard's end; `bodies` are the messages that it still needs; `record` says what is written, `image` what all of it means;
+//! `resolve` makes the images of all shards agree, `rehome` makes them those of another number of shards; `disk` is what the drivers do for it;
+//! `gate` holds outputs until their record is committed. Sans-IO like everything below the drivers.
 
+mod bodies;
 mod disk;
 mod gate;
 mod image;
@@ -12,6 +13,7 @@ mod rehome;
 mod resolve;
 mod writer;
 
+pub use bodies::{Bodies, Body};
 pub use disk::{BLOCK_BYTES, Block, Disk, DiskDone, DiskError, DiskRequest, SegmentId};
 pub use gate::Gate;
 pub use image::{

@@ -1,6 +1,7 @@
 //! What all ports share: the bells, and who waits for room.
 
 use super::bell::Bell;
+use super::progress::Progress;
 use crate::base::planted::Planted;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +11,8 @@ pub(super) struct Board {
     pub(super) bells: Box<[Bell]>,
     /// Bit `from` at index `to`: the sender `from` has parked work for the lane to `to`.
     pub(super) wants_space: Box<[AtomicU64]>,
+    /// How far the logs are.
+    pub(super) progress: Progress,
     /// Slots of each data lane.
     pub(super) slots: usize,
     pub(super) planted: Planted,

@@ -3,6 +3,7 @@
 use super::bell::{Bell, Wake};
 use super::board::{Board, MeshHandle};
 use super::coordinator_port::CoordinatorPort;
+use super::progress::Progress;
 use super::{ClaimBatch, ClaimReplies, Control, Deliver};
 use crate::base::limits::{CLAIM_BATCH_CREDITS, CONTROL_LANE_SLOTS, DATA_LANE_SLOTS};
 use crate::base::planted::{Bug, Planted};
@@ -41,15 +42,15 @@ impl Link {
 
 /// One shard's ends of all its lanes. Owned by the shard's driver loop.
 pub struct Port {
-    own: ShardId,
+    pub(super) own: ShardId,
     links: Vec<Option<Link>>,
     claims: Sender<ClaimBatch>,
     replies: Receiver<ClaimReplies>,
-    board: Arc<Board>,
+    pub(super) board: Arc<Board>,
     /// Lanes known to hold something.
     pending: ShardSet,
     /// Peers to ring at the end of the turn.
-    to_ring: ShardSet,
+    pub(super) to_ring: ShardSet,
     ring_coordinator: bool,
     bells_rung: u64,
 }
@@ -84,6 +85,7 @@ pub fn mesh_with_slots(
     let board = Arc::new(Board {
         bells: bells.into(),
         wants_space: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+        progress: Progress::new(shards),
         slots,
         planted,
     });

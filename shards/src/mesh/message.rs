@@ -32,8 +32,10 @@ pub struct Deliver {
     pub store: Option<Keep>,
     /// The position of this very message in the sender's lane to the topic's retained partition; 0 when it is not retained.
     pub retained_position: u64,
-    /// The log record that this message belongs to.
+    /// The log record that this message belongs to; 0 for none.
     pub lsn: Lsn,
+    /// It is in the sender's outbox until the receiver has logged it.
+    pub kept: bool,
     /// The shared groups of which one member at the receiver gets it.
     pub groups: Box<[SharedPick]>,
     /// It has been sent on once because nobody could take it: whoever is at the receiver takes it or drops it.
@@ -50,12 +52,21 @@ pub struct Keep {
 }
 
 /// One shared group in a [`Deliver`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SharedPick {
-    /// The group as the receiver named it.
-    pub key: GroupKey,
+    /// The group.
+    pub group: SharedGroup,
     /// What the sender's strategy chose the receiver by, and it is to choose the member by.
     pub spread: u64,
+}
+
+/// How a shared group is named to another shard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SharedGroup {
+    /// As the receiver named it.
+    Key(GroupKey),
+    /// By its filter, `$share/NAME/` included: what the log knows it by.
+    Filter(Box<str>),
 }
 
 /// Everything between two shards that is not a PUBLISH: never behind data.

@@ -9,6 +9,7 @@ mod claim;
 mod coordinator_port;
 mod lane;
 mod message;
+mod progress;
 
 pub use bell::Wake;
 pub use board::MeshHandle;
@@ -18,6 +19,6 @@ pub use claim::{
 pub use coordinator_port::CoordinatorPort;
 pub use lane::{Coordination, Port, mesh, mesh_with_slots};
 pub use message::{
-    Control, Deliver, Handoff, Keep, ListenerId, RetainedAsk, RetainedMatches, RetainedQuery, SharedPick,
-    Socket,
+    Control, Deliver, Handoff, Keep, ListenerId, RetainedAsk, RetainedMatches, RetainedQuery, SharedGroup,
+    SharedPick, Socket,
 };

@@ -1,6 +1,7 @@
 //! Copies of a message for one receiver: as they arrive, as they are encoded once per class, as they wait.
 
 use super::{Splice, WriteBuffer};
+use crate::base::kept::KeptCopy;
 use crate::base::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::base::time::Time;
 use crate::topics::GroupId;
@@ -132,9 +133,16 @@ pub struct PendingCopy {
     pub retain: bool,
     /// The shared group that it was made for; any of its members could have got it.
     pub group: Option<GroupId>,
+    /// The log has it, under this name.
+    pub kept: Option<KeptCopy>,
 }
 
 impl PendingCopy {
+    /// Whether its PUBLISH waits for its record: QoS 2, and the log has it.
+    pub(super) fn is_held_at_first(&self) -> bool {
+        self.qos == QoS::ExactlyOnce && self.kept.is_some()
+    }
+
     /// How it goes out, with the expiry that is left at `now`.
     pub fn delivery(&self, now: Time, packet_id: Option<PacketId>, dup: bool) -> Delivery<'_> {
         Delivery {
@@ -273,4 +281,4 @@ impl Encoded {
 
 const _: () =
     assert!(std::mem::size_of::<Splice>() <= 16, "splices are rare but there may be one per large copy");
-const _: () = assert!(std::mem::size_of::<PendingCopy>() <= 40, "queues hold a thousand of these per client");
+const _: () = assert!(std::mem::size_of::<PendingCopy>() <= 56, "queues hold a thousand of these per client");

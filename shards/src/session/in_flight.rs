@@ -9,8 +9,12 @@
 //! ```
 //! Packet ids are given out in order, so the table is a ring indexed by the distance from the oldest id: no hash, no search. On resume
 //! everything is unsent again and goes out in the same order with DUP, or as PUBREL [MQTT-4.4.0-1].
+//!
+//! A QoS 2 message that the log has is *held* at first: it has its packet id and its place, and goes out when the log says so. Those behind it
+//! wait for it, QoS 1 too, since all go again in the order in which they went first [MQTT-4.6.0-1].
 
 use super::PendingCopy;
+use crate::base::kept::CopyNumber;
 use crate::base::limits::IN_FLIGHT_SPAN_FACTOR;
 use crate::base::planted::{Bug, Planted};
 use crate::topics::GroupId;
@@ -22,7 +26,8 @@ use std::collections::VecDeque;
 enum State {
     Puback(PendingCopy),
     Pubrec(PendingCopy),
-    Pubcomp,
+    /// What the log calls the copy, if it has it.
+    Pubcomp(Option<CopyNumber>),
 }
 
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ struct Slot {
     sent: bool,
     /// Sent on any connection: a repetition carries DUP.
     dup: bool,
+    /// Waits for the log.
+    held: bool,
 }
 
 /// What is in flight towards one client.
@@ -81,21 +88,36 @@ impl InFlight {
 
     /// Whether another message may start, with the client taking `window` at a time.
     pub fn is_open(&self, window: u16) -> bool {
-        self.outstanding < window
-            && self.resend_from == self.slots.len()
+        let unsent = self.slots.len() - self.resend_from;
+        usize::from(self.outstanding) + unsent < usize::from(window)
+            && (unsent == 0 || self.is_held_up())
             && self.slots.len() < (usize::from(window) * IN_FLIGHT_SPAN_FACTOR).min(usize::from(u16::MAX))
     }
 
-    /// Starts `copy`, which is being sent now. Its QoS must be above 0.
-    pub fn start(&mut self, copy: PendingCopy) -> PacketId {
+    /// Whether the next to be sent waits for the log.
+    fn is_held_up(&self) -> bool {
+        matches!(self.slots.get(self.resend_from), Some(Some(Slot { held: true, .. })))
+    }
+
+    /// Starts `copy`, whose QoS must be above 0. True: it is being sent now; false: [`InFlight::resend`] gives it out when the log allows it.
+    pub fn start(&mut self, copy: PendingCopy) -> (PacketId, bool) {
         let packet_id = self.first.plus(self.slots.len());
+        let held = copy.is_held_at_first();
         let state =
             if copy.qos == crate::wire::QoS::ExactlyOnce { State::Pubrec(copy) } else { State::Puback(copy) };
-        self.slots.push_back(Some(Slot { state, sent: true, dup: true }));
-        self.resend_from = self.slots.len();
-        self.outstanding += 1;
+        let sent = !held && self.is_resent();
+        self.slots.push_back(Some(Slot { state, sent, dup: sent, held }));
+        if sent {
+            self.resend_from = self.slots.len();
+            self.outstanding += 1;
+        }
         self.live += 1;
-        packet_id
+        (packet_id, sent)
+    }
+
+    /// The log has what the PUBLISH waited for: it goes out with the next [`InFlight::resend`]. False: nothing of this id is held.
+    pub fn release(&mut self, packet_id: PacketId) -> bool {
+        self.slot_mut(packet_id).is_some_and(|slot| std::mem::take(&mut slot.held))
     }
 
     fn slot_mut(&mut self, packet_id: PacketId) -> Option<&mut Slot> {
@@ -134,20 +156,23 @@ impl InFlight {
     /// # Errors
     /// Nothing waits for it: v5 answers PUBREL with reason 0x92.
     pub fn pubrec(&mut self, packet_id: PacketId) -> Result<Option<PendingCopy>, UnknownPacketId> {
-        let slot = self.slot_mut(packet_id).ok_or(UnknownPacketId)?;
-        match std::mem::replace(&mut slot.state, State::Pubcomp) {
+        // What is held the client cannot have.
+        let slot = self.slot_mut(packet_id).filter(|slot| !slot.held).ok_or(UnknownPacketId)?;
+        let number = match &slot.state {
+            State::Pubrec(copy) => copy.kept.map(|kept| kept.number),
+            State::Pubcomp(_) => return Ok(None),
+            State::Puback(_) => return Err(UnknownPacketId),
+        };
+        match std::mem::replace(&mut slot.state, State::Pubcomp(number)) {
             State::Pubrec(copy) => Ok(Some(copy)),
-            State::Pubcomp => Ok(None),
-            puback @ State::Puback(_) => {
-                slot.state = puback;
-                Err(UnknownPacketId)
-            }
+            _ => unreachable!("looked at just now"),
         }
     }
 
     /// PUBREC with an error code: the exchange ends here [MQTT-4.3.3-4]. `None`: nothing waits for it.
     pub fn pubrec_refused(&mut self, packet_id: PacketId) -> Option<PendingCopy> {
-        matches!(self.slot_mut(packet_id)?.state, State::Pubrec(_)).then_some(())?;
+        matches!(self.slot_mut(packet_id)?, Slot { state: State::Pubrec(_), held: false, .. })
+            .then_some(())?;
         match self.finish(packet_id)?.state {
             State::Pubrec(copy) => Some(copy),
             _ => unreachable!("checked above"),
@@ -159,14 +184,14 @@ impl InFlight {
         matches!(self.slot_mut(packet_id)?.state, State::Puback(_) | State::Pubrec(_)).then_some(())?;
         match self.finish(packet_id)?.state {
             State::Puback(copy) | State::Pubrec(copy) => Some(copy),
-            State::Pubcomp => unreachable!("checked above"),
+            State::Pubcomp(_) => unreachable!("checked above"),
         }
     }
 
-    /// PUBCOMP: done. False: nothing waits for it.
-    pub fn pubcomp(&mut self, packet_id: PacketId) -> bool {
-        let waits = self.slot_mut(packet_id).is_some_and(|slot| matches!(slot.state, State::Pubcomp));
-        waits && self.finish(packet_id).is_some()
+    /// PUBCOMP: done; what the log calls the copy, if it has it. `None`: nothing waits for it.
+    pub fn pubcomp(&mut self, packet_id: PacketId) -> Option<Option<CopyNumber>> {
+        let State::Pubcomp(number) = self.slot_mut(packet_id)?.state else { return None };
+        self.finish(packet_id).map(|_| number)
     }
 
     /// The connection is gone or new: everything is unsent.
@@ -184,7 +209,7 @@ impl InFlight {
             let at = self.resend_from;
             match &self.slots[at] {
                 Some(slot) if !slot.sent => {
-                    if self.outstanding >= window {
+                    if self.outstanding >= window || slot.held {
                         return None;
                     }
                     break;
@@ -198,9 +223,10 @@ impl InFlight {
         slot.sent = true;
         self.resend_from += 1;
         self.outstanding += 1;
+        let dup = std::mem::replace(&mut slot.dup, true);
         Some(match &slot.state {
-            State::Puback(copy) | State::Pubrec(copy) => Resend::Publish { packet_id, copy, dup: slot.dup },
-            State::Pubcomp => Resend::Pubrel(packet_id),
+            State::Puback(copy) | State::Pubrec(copy) => Resend::Publish { packet_id, copy, dup },
+            State::Pubcomp(_) => Resend::Pubrel(packet_id),
         })
     }
 
@@ -215,7 +241,7 @@ impl InFlight {
         let moves = |state: &State| match state {
             State::Puback(copy) => copy.group.is_some(),
             State::Pubrec(copy) => copy.group.is_some() && planted.is(Bug::StartedQos2Moves),
-            State::Pubcomp => false,
+            State::Pubcomp(_) => false,
         };
         let shared = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| moves(&slot.state));
         let at: Vec<usize> = (0..self.slots.len()).filter(|at| shared(&self.slots[*at])).collect();
@@ -236,7 +262,15 @@ impl InFlight {
 
     /// Messages whose payload is still kept: they count as in flight, the rest was delivered.
     pub fn undelivered(&self) -> usize {
-        self.slots.iter().flatten().filter(|slot| !matches!(slot.state, State::Pubcomp)).count()
+        self.slots.iter().flatten().filter(|slot| !matches!(slot.state, State::Pubcomp(_))).count()
+    }
+
+    /// The copies that have not arrived, oldest first.
+    pub fn copies(&self) -> impl Iterator<Item = &PendingCopy> {
+        self.slots.iter().flatten().filter_map(|slot| match &slot.state {
+            State::Puback(copy) | State::Pubrec(copy) => Some(copy),
+            State::Pubcomp(_) => None,
+        })
     }
 }
 
@@ -245,95 +279,4 @@ impl InFlight {
 pub struct UnknownPacketId;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::Identifiers;
-    use crate::wire::{Message, Publish, QoS};
-
-    fn copy(qos: QoS) -> PendingCopy {
-        let publish = Publish {
-            dup: false,
-            qos,
-            retain: false,
-            topic: "t",
-            packet_id: None,
-            properties: Default::default(),
-            payload: b"x",
-        };
-        PendingCopy {
-            message: Message::from_publish(&publish, "t", None),
-            identifiers: Identifiers::None,
-            qos,
-            retain: false,
-            group: None,
-        }
-    }
-
-    fn id(n: u16) -> PacketId {
-        PacketId::new(n).expect("not zero")
-    }
-
-    #[test]
-    fn packet_ids_wrap_without_zero_and_the_window_closes() {
-        let mut flight = InFlight::default();
-        for n in 0..70_000u32 {
-            assert!(flight.is_open(2));
-            let packet_id = flight.start(copy(QoS::AtLeastOnce));
-            assert_eq!(u32::from(packet_id.get()), n % 65_535 + 1);
-            assert!(flight.puback(packet_id).is_some());
-            assert!(flight.puback(packet_id).is_none(), "a second PUBACK finds nothing");
-        }
-        flight.start(copy(QoS::AtLeastOnce));
-        flight.start(copy(QoS::AtLeastOnce));
-        assert!(!flight.is_open(2));
-    }
-
-    #[test]
-    fn one_unacknowledged_message_bounds_the_span() {
-        let mut flight = InFlight::default();
-        flight.start(copy(QoS::AtLeastOnce));
-        let mut more = 0;
-        while flight.is_open(4) {
-            let packet_id = flight.start(copy(QoS::AtLeastOnce));
-            flight.puback(packet_id);
-            more += 1;
-        }
-        assert_eq!(more, 4 * IN_FLIGHT_SPAN_FACTOR - 1);
-        assert!(flight.puback(id(1)).is_some());
-        assert!(flight.is_open(4) && flight.is_empty());
-    }
-
-    #[test]
-    fn qos_2_walks_its_states() {
-        let mut flight = InFlight::default();
-        let packet_id = flight.start(copy(QoS::ExactlyOnce));
-        assert!(flight.puback(packet_id).is_none(), "PUBACK does not end a QoS 2 exchange");
-        assert!(!flight.pubcomp(packet_id), "PUBCOMP before PUBREC ends nothing");
-        assert!(flight.pubrec(packet_id).is_ok_and(|copy| copy.is_some()));
-        assert!(flight.pubrec(packet_id).is_ok_and(|copy| copy.is_none()));
-        assert_eq!((flight.len(), flight.undelivered()), (1, 0));
-        assert!(flight.pubcomp(packet_id));
-        assert_eq!(flight.pubrec(packet_id).unwrap_err(), UnknownPacketId);
-        let refused = flight.start(copy(QoS::ExactlyOnce));
-        assert!(flight.pubrec_refused(refused).is_some() && flight.is_empty());
-    }
-
-    #[test]
-    fn resume_sends_again_in_order_within_the_new_window() {
-        let mut flight = InFlight::default();
-        let first = flight.start(copy(QoS::AtLeastOnce));
-        let second = flight.start(copy(QoS::ExactlyOnce));
-        let third = flight.start(copy(QoS::AtLeastOnce));
-        flight.pubrec(second).expect("in flight");
-        flight.restart();
-        assert!(!flight.is_open(10), "nothing new overtakes what is sent again");
-        assert!(
-            matches!(flight.resend(2), Some(Resend::Publish { packet_id, dup: true, .. }) if packet_id == first)
-        );
-        assert!(matches!(flight.resend(2), Some(Resend::Pubrel(packet_id)) if packet_id == second));
-        assert!(flight.resend(2).is_none(), "the window of 2 is used up");
-        assert!(flight.puback(first).is_some());
-        assert!(matches!(flight.resend(2), Some(Resend::Publish { packet_id, .. }) if packet_id == third));
-        assert!(flight.resend(2).is_none() && flight.is_resent());
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 mod authentication;
 mod author;
 mod copy;
+mod drop_reason;
 mod in_flight;
 mod inbound;
 mod keep_alive;
@@ -20,11 +21,13 @@ pub use authentication::{
 };
 pub use author::{Author, KeptAuthor};
 pub use copy::{Encoded, Identifiers, Incoming, PendingCopy};
+pub use drop_reason::DropReason;
 pub use in_flight::{InFlight, Resend, UnknownPacketId};
 pub use inbound::{Inbound, Publication};
 pub use keep_alive::KeepAlive;
-pub use outbound::{DropReason, Offer, Offered, Outbound, Pumped};
+pub use outbound::{Offer, Offered, Outbound, Pumped};
 pub use topic_aliases::{Naming, TopicAliases};
+pub use waiting::Gone;
 pub use will::Will;
 pub use write_buffer::{Splice, WriteBuffer};
 pub use writer::Writer;

@@ -5,59 +5,14 @@
 //! that is promised is per QoS [MQTT-4.6.0-5].
 
 use super::in_flight::{InFlight, Resend, UnknownPacketId};
-use super::waiting::Waiting;
-use super::{Encoded, Identifiers, Incoming, PendingCopy, Writer};
+use super::waiting::{Gone, Waiting};
+use super::{DropReason, Encoded, Identifiers, Incoming, PendingCopy, Writer};
+use crate::base::kept::{CopyNumber, KeptCopy};
 use crate::base::limits::Limits;
 use crate::base::planted::{Bug, Planted};
 use crate::base::time::Time;
 use crate::topics::GroupId;
 use crate::wire::{Ack, Packet, PacketId, QoS};
-
-/// Why a copy was not delivered. Every copy that is made and not delivered is counted under one of these or as expired.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum DropReason {
-    /// The session's queue was full.
-    QueueFull,
-    /// QoS 0 for a session without connection.
-    Offline,
-    /// Larger than the client's Maximum Packet Size [MQTT-3.1.2-25].
-    PacketTooLarge,
-    /// The session ended before the copy was delivered.
-    SessionEnded,
-    /// The client answered PUBACK or PUBREC with an error code.
-    Refused,
-    /// Its shared group lost its last member.
-    NoMember,
-    /// The client unsubscribed what it matched before it was started.
-    Unsubscribed,
-}
-
-impl DropReason {
-    /// All reasons, in the order of their counters.
-    pub const ALL: [DropReason; 7] = [
-        DropReason::QueueFull,
-        DropReason::Offline,
-        DropReason::PacketTooLarge,
-        DropReason::SessionEnded,
-        DropReason::Refused,
-        DropReason::NoMember,
-        DropReason::Unsubscribed,
-    ];
-
-    /// The name in logs and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            DropReason::QueueFull => "queue_full",
-            DropReason::Offline => "offline_qos0",
-            DropReason::PacketTooLarge => "packet_too_large",
-            DropReason::SessionEnded => "session_ended",
-            DropReason::Refused => "refused",
-            DropReason::NoMember => "no_member",
-            DropReason::Unsubscribed => "unsubscribed",
-        }
-    }
-}
 
 /// One copy for one session.
 pub struct Offer<'o, 'i> {
@@ -75,6 +30,8 @@ pub struct Offer<'o, 'i> {
     pub identifiers: &'o [u32],
     /// The shared group that it is for.
     pub group: Option<GroupId>,
+    /// What the log calls it, if it is to have it.
+    pub kept: Option<KeptCopy>,
 }
 
 impl Offer<'_, '_> {
@@ -85,6 +42,7 @@ impl Offer<'_, '_> {
             qos: self.qos,
             retain: self.retain,
             group: self.group,
+            kept: self.kept,
         }
     }
 }
@@ -96,6 +54,8 @@ pub enum Offered {
     Written,
     /// In the write buffer and in flight.
     InFlight,
+    /// In flight, and sent when the log has what it, or one before it, waits for.
+    Held(PacketId),
     /// Waits.
     Queued,
     /// Not delivered.
@@ -103,7 +63,7 @@ pub enum Offered {
 }
 
 /// What one [`Outbound::pump`] did with waiting copies.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Default, Debug)]
 pub struct Pumped {
     /// PUBLISH packets written, repeated ones included.
     pub published: u32,
@@ -113,6 +73,10 @@ pub struct Pumped {
     pub expired: u32,
     /// Copies larger than the client takes.
     pub too_large: u32,
+    /// Those that the log has among the expired and the too large.
+    pub finished: Vec<KeptCopy>,
+    /// Copies that are in flight now, and held until the log has their packet ids.
+    pub started: Vec<(KeptCopy, PacketId)>,
 }
 
 /// The outbound half of a session.
@@ -121,8 +85,6 @@ pub struct Outbound {
     pub(super) in_flight: InFlight,
     pub(super) in_flight_bytes: usize,
     window: u16,
-    /// Copies dropped as expired to make room, not reported yet.
-    expired: u32,
     /// Boxed: nearly every session has nothing waiting nearly always.
     pub(super) waiting: Option<Box<Waiting>>,
 }
@@ -130,7 +92,7 @@ pub struct Outbound {
 impl Outbound {
     /// Towards a client that takes `window` messages in flight.
     pub fn new(window: u16) -> Outbound {
-        Outbound { in_flight: InFlight::default(), in_flight_bytes: 0, window, expired: 0, waiting: None }
+        Outbound { in_flight: InFlight::default(), in_flight_bytes: 0, window, waiting: None }
     }
 
     /// A new connection: everything in flight is to be sent again, `window` at a time.
@@ -149,7 +111,7 @@ impl Outbound {
             && (self.in_flight.is_empty() || self.in_flight_bytes < limits.queue_bytes_max as usize)
     }
 
-    fn start(&mut self, copy: PendingCopy) -> PacketId {
+    fn start(&mut self, copy: PendingCopy) -> (PacketId, bool) {
         self.in_flight_bytes += copy.message.memory_bytes();
         self.in_flight.start(copy)
     }
@@ -182,7 +144,10 @@ impl Outbound {
             && waiting.is_none_or(|waiting| waiting.has_no_acknowledged())
             && self.may_start(limits)
         {
-            let packet_id = self.start(offer.keep());
+            let (packet_id, is_sent) = self.start(offer.keep());
+            if !is_sent {
+                return Offered::Held(packet_id);
+            }
             writer.append(&mut offer, Some(packet_id));
             return Offered::InFlight;
         }
@@ -193,7 +158,7 @@ impl Outbound {
         let bytes = copy.message.memory_bytes();
         let waiting = self.waiting.get_or_insert_default();
         if waiting.is_full(bytes, limits) {
-            self.expired += waiting.drop_expired(now);
+            waiting.drop_expired(now);
         }
         if waiting.is_full(bytes, limits) && !planted.is(Bug::QueueUnbounded) {
             return Offered::Dropped(DropReason::QueueFull);
@@ -202,9 +167,14 @@ impl Outbound {
         Offered::Queued
     }
 
-    /// How many copies were dropped as expired to make room for those offered.
-    pub fn take_expired(&mut self) -> u32 {
-        std::mem::take(&mut self.expired)
+    /// What was dropped as expired to make room for what was offered.
+    pub fn take_expired(&mut self) -> Gone {
+        self.waiting.as_deref_mut().map(|waiting| std::mem::take(&mut waiting.expired)).unwrap_or_default()
+    }
+
+    /// The log has what the PUBLISH of this id waited for: it goes out with the next pump. False: nothing of this id is held.
+    pub fn release(&mut self, packet_id: PacketId) -> bool {
+        self.in_flight.release(packet_id)
     }
 
     /// Sends again what the new connection has not seen, then what waits, as far as the window and the write buffer allow.
@@ -219,13 +189,20 @@ impl Outbound {
                 Some(Resend::Publish { packet_id, copy, dup }) => {
                     // What was started stays started: its expiry does not end it [MQTT-4.4.0-1]. A smaller Maximum Packet Size of the new
                     // connection does, as if the client had it [MQTT-3.1.2-24, MQTT-3.1.2-25].
-                    // The whole topic: aliases are for what is sent once.
+                    // With the whole topic when it is a repetition: aliases are for what is sent once.
                     let to = (writer.version, writer.packet_bytes_max);
-                    if copy.write(now, Some(packet_id), dup, to, writer.out) {
-                        pumped.published += 1;
+                    let written = if dup {
+                        copy.write(now, Some(packet_id), dup, to, writer.out)
                     } else {
+                        writer.write(copy, now, Some(packet_id))
+                    };
+                    pumped.published += u32::from(written);
+                    if !written {
                         let copy = self.in_flight.abandon(packet_id);
-                        pumped.too_large += u32::from(self.delivered(copy));
+                        if let Some(copy) = self.delivered(copy) {
+                            pumped.too_large += 1;
+                            pumped.finished.extend(copy.kept);
+                        }
                     }
                 }
             }
@@ -241,6 +218,7 @@ impl Outbound {
             let Some(copy) = self.waiting.as_deref_mut().and_then(Waiting::pop_acknowledged) else { break };
             if copy.is_expired(now) {
                 pumped.expired += 1;
+                pumped.finished.extend(copy.kept);
                 continue;
             }
             let bytes = copy
@@ -248,11 +226,17 @@ impl Outbound {
                 .wire_bytes(writer.version, copy.message.payload().len());
             if bytes > writer.packet_bytes_max as usize {
                 pumped.too_large += 1;
+                pumped.finished.extend(copy.kept);
                 continue;
             }
-            let packet_id = self.start(copy.clone());
-            writer.write(&copy, now, Some(packet_id));
-            pumped.published += 1;
+            let (packet_id, is_sent) = self.start(copy.clone());
+            if is_sent {
+                writer.write(&copy, now, Some(packet_id));
+                pumped.published += 1;
+            }
+            pumped
+                .started
+                .extend(copy.kept.filter(|_| copy.is_held_at_first()).map(|kept| (kept, packet_id)));
         }
         while writer.has_room() {
             let Some(copy) = self.waiting.as_deref_mut().and_then(Waiting::pop_unacknowledged) else { break };
@@ -280,35 +264,41 @@ impl Outbound {
         dropped
     }
 
-    /// PUBACK. False: nothing waits for it.
-    pub fn puback(&mut self, packet_id: PacketId) -> bool {
+    /// PUBACK: the copy that is delivered by it. `None`: nothing waits for it.
+    pub fn puback(&mut self, packet_id: PacketId) -> Option<PendingCopy> {
         let copy = self.in_flight.puback(packet_id);
         self.delivered(copy)
     }
 
-    /// PUBREC without error. True: the copy has arrived by that; false: it had before.
+    /// PUBREC without error: the copy that has arrived by it; `None`: it had before.
     ///
     /// # Errors
     /// Nothing waits for it.
-    pub fn pubrec(&mut self, packet_id: PacketId) -> Result<bool, UnknownPacketId> {
+    pub fn pubrec(&mut self, packet_id: PacketId) -> Result<Option<PendingCopy>, UnknownPacketId> {
         let copy = self.in_flight.pubrec(packet_id)?;
         Ok(self.delivered(copy))
     }
 
-    /// PUBREC with an error code: the copy is dropped. False: nothing waits for it.
-    pub fn pubrec_refused(&mut self, packet_id: PacketId) -> bool {
+    /// PUBREC with an error code: the copy that is dropped. `None`: nothing waits for it.
+    pub fn pubrec_refused(&mut self, packet_id: PacketId) -> Option<PendingCopy> {
         let copy = self.in_flight.pubrec_refused(packet_id);
         self.delivered(copy)
     }
 
-    fn delivered(&mut self, copy: Option<PendingCopy>) -> bool {
+    fn delivered(&mut self, copy: Option<PendingCopy>) -> Option<PendingCopy> {
         self.in_flight_bytes -= copy.as_ref().map_or(0, |copy| copy.message.memory_bytes());
-        copy.is_some()
+        copy
     }
 
-    /// PUBCOMP. False: nothing waits for it.
-    pub fn pubcomp(&mut self, packet_id: PacketId) -> bool {
-        self.in_flight.pubcomp(packet_id)
+    /// PUBCOMP: what the log calls the copy that is finished by it, if it has it.
+    pub fn pubcomp(&mut self, packet_id: PacketId) -> Option<CopyNumber> {
+        self.in_flight.pubcomp(packet_id).flatten()
+    }
+
+    /// The copies that the log has a body of: not those that have arrived.
+    pub fn kept(&self) -> impl Iterator<Item = KeptCopy> {
+        let waiting = self.waiting.iter().flat_map(|waiting| waiting.copies());
+        self.in_flight.copies().chain(waiting).filter_map(|copy| copy.kept)
     }
 
     /// Whether a pump could have something to do.

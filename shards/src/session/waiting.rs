@@ -1,10 +1,27 @@
 //! Copies that wait for a client: those of QoS 0 for its socket, those of QoS 1 and 2 for its acknowledgements too, and so apart.
 
 use super::PendingCopy;
+use crate::base::kept::KeptCopy;
 use crate::base::limits::Limits;
 use crate::base::time::Time;
 use crate::wire::QoS;
 use std::collections::VecDeque;
+
+/// Copies that are gone without having been delivered.
+#[derive(Default, Debug)]
+pub struct Gone {
+    /// How many.
+    pub copies: u32,
+    /// Those of them that the log has.
+    pub kept: Vec<KeptCopy>,
+}
+
+impl Gone {
+    pub(super) fn note(&mut self, copy: &PendingCopy) {
+        self.copies += 1;
+        self.kept.extend(copy.kept);
+    }
+}
 
 /// The queues of one session, bounded together by count and bytes.
 #[derive(Default, Debug)]
@@ -12,6 +29,8 @@ pub(super) struct Waiting {
     acknowledged: VecDeque<PendingCopy>,
     unacknowledged: VecDeque<PendingCopy>,
     bytes: usize,
+    /// What has expired and made room, not reported yet.
+    pub(super) expired: Gone,
 }
 
 impl Waiting {
@@ -77,18 +96,26 @@ impl Waiting {
         taken
     }
 
-    /// Lets `keep` change every copy, and drops those for which it says no; how many those were.
-    pub(super) fn revise(&mut self, mut keep: impl FnMut(&mut PendingCopy) -> bool) -> usize {
-        let before = self.len();
+    /// Lets `keep` change every copy, and drops those for which it says no.
+    pub(super) fn revise(&mut self, mut keep: impl FnMut(&mut PendingCopy) -> bool) -> Gone {
+        let mut gone = Gone::default();
         for queue in [&mut self.acknowledged, &mut self.unacknowledged] {
             queue.retain_mut(|copy| {
                 let bytes = copy.message.memory_bytes();
                 let kept = keep(copy);
-                self.bytes -= if kept { 0 } else { bytes };
+                if !kept {
+                    self.bytes -= bytes;
+                    gone.note(copy);
+                }
                 kept
             });
         }
-        before - self.len()
+        gone
+    }
+
+    /// Every copy.
+    pub(super) fn copies(&self) -> impl Iterator<Item = &PendingCopy> {
+        self.acknowledged.iter().chain(&self.unacknowledged)
     }
 
     /// Drops the QoS 0 copies; how many those were.
@@ -98,18 +125,16 @@ impl Waiting {
         dropped.len()
     }
 
-    /// Drops what has expired at the heads; how many those were. The whole queues are not looked through for each message that does not
+    /// Drops what has expired at the heads, to be found in `expired`. The whole queues are not looked through for each message that does not
     /// fit.
-    pub(super) fn drop_expired(&mut self, now: Time) -> u32 {
-        let mut expired = 0;
+    pub(super) fn drop_expired(&mut self, now: Time) {
         while self.acknowledged.front().is_some_and(|copy| copy.is_expired(now)) {
-            self.pop_acknowledged();
-            expired += 1;
+            let copy = self.pop_acknowledged().expect("looked at just now");
+            self.expired.note(&copy);
         }
         while self.unacknowledged.front().is_some_and(|copy| copy.is_expired(now)) {
-            self.pop_unacknowledged();
-            expired += 1;
+            let copy = self.pop_unacknowledged().expect("looked at just now");
+            self.expired.note(&copy);
         }
-        expired
     }
 }

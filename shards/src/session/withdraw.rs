@@ -1,6 +1,6 @@
 //! Copies that a client has not been sent yet, taken back: those of shared groups for another member, those of a filter that it unsubscribed.
 
-use super::{Identifiers, Outbound, PendingCopy};
+use super::{Gone, Identifiers, Outbound, PendingCopy};
 use crate::base::limits::Limits;
 use crate::base::planted::Planted;
 use crate::topics::GroupId;
@@ -18,13 +18,13 @@ impl Outbound {
 
     /// The client has unsubscribed. `subscribed` says for a topic which identifiers its remaining subscriptions have, `None` without any: then
     /// the copies that wait are dropped. `left` are the identifiers of what was unsubscribed, sorted: copies that go all the same, because
-    /// of another subscription, do without them. What belongs to shared groups is not touched. Returns how many were dropped.
+    /// of another subscription, do without them. What belongs to shared groups is not touched. Returns what was dropped.
     pub fn withdraw_unsubscribed(
         &mut self,
         left: &[u32],
         mut subscribed: impl FnMut(&str) -> Option<Identifiers>,
-    ) -> usize {
-        let Some(waiting) = self.waiting.as_deref_mut() else { return 0 };
+    ) -> Gone {
+        let Some(waiting) = self.waiting.as_deref_mut() else { return Gone::default() };
         let dropped = waiting.revise(|copy| {
             if copy.group.is_some() {
                 return true;
@@ -77,7 +77,8 @@ mod tests {
         let mut encoded = Encoded::default();
         encoded.fill(&mut incoming, NOW, Version::V5, (qos, false), &[]);
         let (incoming, encoded) = (&mut incoming, &encoded);
-        let offer = Offer { incoming, now: NOW, encoded, qos, retain: false, identifiers: &[], group };
+        let offer =
+            Offer { incoming, now: NOW, encoded, qos, retain: false, identifiers: &[], group, kept: None };
         let mut out = WriteBuffer::default();
         let writer =
             Writer { out: &mut out, version: Version::V5, packet_bytes_max: u32::MAX, aliases: None };

@@ -7,6 +7,7 @@ use super::session::SessionKey;
 use super::{ConnectionKey, Shard};
 use crate::base::lsn::Lsn;
 use crate::base::time::Time;
+use crate::log::Record;
 use crate::session::{KeptAuthor, Publication, Will};
 use crate::topics::TopicName;
 use crate::wire::{Publish, QoS, ReasonCode, Violation};
@@ -112,7 +113,7 @@ impl Shard {
             session.inbound.release(packet_id);
             Lsn::NONE
         } else if session.is_durable() {
-            self.log.number()
+            self.log.append(&Record::Received { session: session.number, packet_id })
         } else {
             Lsn::NONE
         };

@@ -139,6 +139,7 @@ impl Shard {
         key: SessionKey,
         copy: &CopyHead<'_>,
     ) -> Offered {
+        let kept = self.name_copy(incoming, key, copy);
         let session = self.sessions.get_mut(key).expect("a copy is offered to a session that is there");
         let connection = session.connection.and_then(|key| Some((key, self.connections.get_mut(key)?)));
         let mut connection = connection.filter(|(_, connection)| connection.phase == Phase::Connected);
@@ -154,6 +155,7 @@ impl Shard {
             retain: copy.retain,
             identifiers: copy.identifiers,
             group: copy.group,
+            kept,
         };
         let writer = connection.as_mut().map(|(_, connection)| connection.writer(&mut self.buffers));
         let offered = session.outbound.offer(offer, writer, &self.limits, self.planted);
@@ -161,7 +163,12 @@ impl Shard {
             self.outputs.flush(key, connection);
         }
         if matches!(offered, Offered::Queued | Offered::Dropped(_)) {
-            self.counters.expired += u64::from(session.outbound.take_expired());
+            let gone = session.outbound.take_expired();
+            self.counters.expired += u64::from(gone.copies);
+            self.finish_copies(key, &gone.kept);
+        }
+        if let Some(kept) = kept {
+            self.draft_copy(key, kept, copy, offered);
         }
         offered
     }
@@ -175,7 +182,7 @@ impl Shard {
                 self.counters.delivered += 1;
             }
             Offered::InFlight => self.counters.messages_out += 1,
-            Offered::Queued => {}
+            Offered::Queued | Offered::Held(_) => {}
             Offered::Dropped(_) if self.planted.is(Bug::DropNotCounted) => {}
             Offered::Dropped(reason) => self.drop_copies(reason, 1),
         }

@@ -203,6 +203,7 @@ impl Shard {
         }
         let lost = session.outbound.queued() + session.outbound.in_flight();
         self.drop_copies(DropReason::SessionEnded, lost as u64);
+        session.outbound.kept().for_each(|kept| self.bodies.release(kept.body));
         for replay in session.replays.iter() {
             self.retained.end_replay(replay);
         }

@@ -5,7 +5,7 @@ use super::connection::Phase;
 use super::deadlines::Deadline;
 use super::session::{Session, SessionKey};
 use super::{CloseMode, ConnectionKey, Shard};
-use crate::base::kept::SessionNumber;
+use crate::base::kept::{CopyNumber, SessionNumber};
 use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::mesh::{Epoch, Release};
@@ -114,6 +114,7 @@ impl Shard {
             congested: false,
             inbound: Inbound::default(),
             outbound: Outbound::new(self.limits.in_flight_max),
+            next_copy: CopyNumber::default(),
             will: None,
             replays: Default::default(),
         });
@@ -185,12 +186,15 @@ impl Shard {
         let stands_still = self.planted.is(Bug::ExpiryStandsStill);
         let now = if stands_still { session.offline_since.min(now) } else { now };
         let pumped = session.outbound.pump(now, connection.writer(&mut self.buffers), &self.limits);
+        let of = connection.session.expect("looked at above");
         self.counters.messages_out += u64::from(pumped.published);
         self.counters.delivered += u64::from(pumped.delivered);
         self.counters.expired += u64::from(pumped.expired);
         let congested = session.congested.then_some(connection.session).flatten();
         self.outputs.flush(key, connection);
         self.drop_copies(crate::session::DropReason::PacketTooLarge, u64::from(pumped.too_large));
+        self.finish_copies(of, &pumped.finished);
+        self.record_started(of, &pumped.started);
         if let Some(session) = congested {
             self.relieve_congestion(session);
         }

@@ -4,16 +4,20 @@
 //! Messages of a topic with an open cursor queue behind it, so order holds. All that wait when a round starts go round together: each
 //! connection then gets them in one send.
 
+use super::draft::Facts;
 use super::publish::Publisher;
 use super::session::SessionKey;
 use super::unsubscribed::Changed;
 use super::{ConnectionKey, Shard};
+use crate::base::kept::BodyKey;
 use crate::base::limits::{COPIES_PER_TURN, CURSOR_MESSAGES_MAX};
+use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::base::time::Time;
+use crate::log::{Cause, Origin};
 use crate::session::Incoming;
 use crate::topics::{Receiver, Routes, TopicName};
-use crate::wire::Message;
+use crate::wire::{Message, QoS};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,6 +29,8 @@ struct Waiting {
     message: Message,
     routes: Arc<Routes<SessionKey>>,
     publisher: Publisher,
+    /// The log knows that it waits: its body, held.
+    open: Option<BodyKey>,
     /// In the order in which messages of all topics began to wait.
     number: u64,
 }
@@ -83,8 +89,7 @@ impl FanOut {
         oldest.is_some_and(|waiting| waiting.number < before)
     }
 
-    fn push(&mut self, message: Message, routes: Arc<Routes<SessionKey>>, publisher: Publisher) -> bool {
-        let waiting = Waiting { message, routes, publisher, number: self.next_number };
+    fn push(&mut self, waiting: Waiting) -> bool {
         self.next_number += 1;
         self.messages += 1;
         let topic = waiting.message.topic();
@@ -133,10 +138,12 @@ impl Shard {
             return self.deliver(now, incoming, routes, routes.receivers(), publisher);
         }
         let message = incoming.message().clone();
-        let opened = self.fan_out.push(message, routes.clone(), publisher);
+        let durable = message.qos() > QoS::AtMostOnce && routes.is_durable_here();
+        let open = (durable && self.log.keeps()).then(|| self.draft.open(&mut self.bodies, &message));
+        let (routes, number) = (routes.clone(), self.fan_out.next_number);
+        let opened = self.fan_out.push(Waiting { message, routes, publisher, open, number });
         self.counters.cursors += u64::from(opened);
-        // Who the receivers are shows only as the cursor meets them; a record too many is the safe side.
-        true
+        durable
     }
 
     /// The same for a message of another shard, which this shard matches in its own tree.
@@ -176,7 +183,7 @@ impl Shard {
         let receivers = routes.receivers();
         let end = (cursor.position + self.limits.fan_out_batch as usize).min(receivers.len());
         for waiting in cursor.messages.iter().take(cursor.round) {
-            self.deliver_slice(now, waiting, cursor.position..end);
+            self.deliver_slice(now, waiting, (cursor.position..end, end == receivers.len()));
         }
         cursor.position = end;
         if end == receivers.len() {
@@ -186,21 +193,50 @@ impl Shard {
         }
     }
 
-    fn deliver_slice(&mut self, now: Time, waiting: &Waiting, slice: Range<usize>) {
-        let Waiting { message, routes, publisher, number } = waiting;
+    /// Delivers to a slice of the receivers, the last one or not.
+    fn deliver_slice(&mut self, now: Time, waiting: &Waiting, (slice, last): (Range<usize>, bool)) {
+        let Waiting { message, open, .. } = waiting;
         let mut incoming = Incoming::owned(message);
+        match open {
+            None => self.draft.begin(Origin::Own),
+            Some(body) => self.draft.resume(*body, &mut self.bodies),
+        }
+        self.deliver_to_slice(now, &mut incoming, waiting, slice);
+        match open {
+            // Somebody whose subscription does not say that it is durable.
+            None => {
+                let needed = self.draft.is_needed();
+                self.record_message(&mut incoming, needed, &Facts::none(Cause::None));
+            }
+            Some(body) => {
+                self.record_slice(*body, Lsn::NONE, last);
+                if last {
+                    self.bodies.release(*body);
+                }
+            }
+        }
+    }
+
+    fn deliver_to_slice(
+        &mut self,
+        now: Time,
+        incoming: &mut Incoming<'_>,
+        waiting: &Waiting,
+        slice: Range<usize>,
+    ) {
+        let Waiting { routes, publisher, number, .. } = waiting;
         let mut rest = &routes.receivers()[slice];
         if !self.fan_out.changed.is_empty() {
             let concerned = |receiver: &Receiver<_>| self.fan_out.changed.concerns(receiver.key(), *number);
             let anew: Vec<usize> = (0..rest.len()).filter(|at| concerned(&rest[*at])).collect();
             let mut from = 0;
             for at in anew {
-                self.deliver(now, &mut incoming, routes, &rest[from..at], *publisher);
-                self.deliver_anew(now, &mut incoming, rest[at].key(), *publisher);
+                self.deliver(now, incoming, routes, &rest[from..at], *publisher);
+                self.deliver_anew(now, incoming, rest[at].key(), *publisher);
                 from = at + 1;
             }
             rest = &rest[from..];
         }
-        self.deliver(now, &mut incoming, routes, rest, *publisher);
+        self.deliver(now, incoming, routes, rest, *publisher);
     }
 }

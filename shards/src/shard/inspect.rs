@@ -50,6 +50,12 @@ pub struct Sizes {
     pub output_bytes_max: usize,
     /// Replies that wait for the log.
     pub held_replies: usize,
+    /// QoS 2 copies in flight that wait for the log.
+    pub held_copies: usize,
+    /// Messages of which the log has a body that somebody needs.
+    pub bodies: usize,
+    /// Messages that some other shard may not have logged.
+    pub outbox: usize,
     /// Messages in fan-out cursors.
     pub cursor_messages: usize,
     /// Retained replays under way.
@@ -114,6 +120,9 @@ impl Shard {
             unread_bytes_max: connections().map(|connection| connection.unread.len()).max().unwrap_or(0),
             output_bytes_max: connections().map(output).max().unwrap_or(0),
             held_replies: self.gate.len(),
+            held_copies: self.holds.len(),
+            bodies: self.bodies.len(),
+            outbox: self.outbox.len(),
             cursor_messages: self.fan_out.messages(),
             replays: self.retained.replays_len(),
             interest_waiters: self.interest.len(),

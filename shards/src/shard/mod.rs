@@ -31,6 +31,7 @@ mod deadlines;
 mod delayed;
 mod deliver;
 mod disconnect;
+mod draft;
 mod establish;
 mod event;
 mod exclusive;
@@ -39,10 +40,13 @@ mod fan_out;
 mod input;
 mod inspect;
 mod interest;
+mod outbox;
 mod output;
 mod peer;
 mod peers;
 mod permission;
+mod progress;
+mod publication;
 mod publish;
 mod redispatch;
 mod refuse;
@@ -82,7 +86,7 @@ use crate::base::secret::SecretNumbers;
 use crate::base::shard_set::ShardId;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
-use crate::log::{Gate, Log};
+use crate::log::{Bodies, Gate, Log};
 use crate::session::Authentication;
 use crate::topics::retained::{RetainedBounds, RetainedStore};
 use crate::topics::{ShareStrategies, TopicIndex};
@@ -92,12 +96,15 @@ use connection::BufferPool;
 use deadlines::Deadline;
 use delayed::Delayed;
 use deliver::Encodings;
+use draft::Draft;
 use event::Events;
 use exclusive::Exclusive;
 use fan_out::FanOut;
 use interest::InterestWaiters;
+use outbox::Outbox;
 use output::Outputs;
 use peers::{Coordination, Peers};
+use progress::{Holds, Marks};
 use publish::WillQueue;
 use redispatch::Redispatch;
 use reply::HeldReply;
@@ -185,6 +192,11 @@ pub struct Shard {
     wheel: Wheel<Deadline>,
     log: Log,
     gate: Gate<HeldReply>,
+    bodies: Bodies,
+    draft: Draft,
+    holds: Holds,
+    marks: Marks,
+    outbox: Outbox,
     interest: InterestWaiters,
     peers: Peers,
     coordination: Coordination,
@@ -234,6 +246,11 @@ impl Shard {
             wheel: Wheel::new(),
             log: Log::in_memory(),
             gate: Gate::default(),
+            bodies: Bodies::default(),
+            draft: Draft::default(),
+            holds: Holds::default(),
+            marks: Marks::new(shards),
+            outbox: Outbox::new(shards),
             interest: InterestWaiters::default(),
             peers: Peers::new(id, shards),
             coordination: Coordination::default(),

@@ -4,10 +4,13 @@ use super::peers::LaneWaiter;
 use super::publish::Publisher;
 use super::{ConnectionKey, Shard};
 use crate::base::limits::CURSOR_MESSAGES_MAX;
+use crate::base::lsn::Lsn;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
+use crate::log::Origin;
 use crate::mesh::{Control, Deliver, Release};
 use crate::session::{DropReason, Incoming};
+use crate::wire::QoS;
 
 impl Shard {
     /// How many slots each data lane has, told once before the first turn; [`crate::base::limits::DATA_LANE_SLOTS`] unless told.
@@ -40,16 +43,19 @@ impl Shard {
         if deliver.retained_position > 0 {
             self.retained.saw_live(from, deliver.message.topic(), deliver.retained_position);
         }
+        let is_logged = deliver.lsn != Lsn::NONE && self.log.keeps();
+        let lsn = if is_logged { deliver.lsn } else { Lsn::NONE };
+        self.draft.begin(if is_logged { Origin::Peer { source: from, lsn } } else { Origin::Own });
+        let mut retained = false;
         if let Some(keep) = deliver.store {
-            self.store_retained(now, deliver.message.clone(), keep);
+            retained = self.store_retained(now, deliver.message.clone(), keep);
         }
+        let mut incoming = Incoming::owned(&deliver.message);
         if deliver.fan_out {
-            let mut incoming = Incoming::owned(&deliver.message);
             self.fan_out_locally(now, &mut incoming, Publisher::Elsewhere);
         }
         for pick in &deliver.groups {
-            let mut incoming = Incoming::owned(&deliver.message);
-            match self.topics.group_named(pick.key) {
+            match self.group_named(&pick.group) {
                 Some(group) => {
                     self.dispatch(now, &mut incoming, (group, pick.spread), !deliver.sent_on);
                 }
@@ -59,6 +65,10 @@ impl Shard {
                 }
             }
         }
+        // QoS 0 is logged by the store itself.
+        let retained = retained && is_logged && deliver.message.qos() > QoS::AtMostOnce;
+        let publisher = deliver.store.and_then(|keep| keep.publisher);
+        self.record_arrival(&mut incoming, (from, lsn, deliver.kept), publisher, retained);
     }
 
     /// A control message of another shard.

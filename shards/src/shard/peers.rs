@@ -2,6 +2,7 @@
 
 use super::ConnectionKey;
 use crate::base::limits::{DATA_LANE_SLOTS, HANDOFF_CREDITS};
+use crate::base::lsn::Lsn;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::mesh::{Claim, Control, Deliver, ExclusiveRequest, Release};
 use std::collections::VecDeque;
@@ -30,6 +31,10 @@ pub(super) struct Peer {
     pub(super) control: VecDeque<Control>,
     /// First come, first served.
     pub(super) waiters: VecDeque<LaneWaiter>,
+    /// The newest record of which it was sent a message.
+    pub(super) newest_lsn: Lsn,
+    /// How far its log is committed.
+    pub(super) committed: Lsn,
     /// Data messages sent to it, those of `data` included: the position on the lane.
     pub(super) sent: u64,
     /// Data messages consumed from it.
@@ -54,6 +59,8 @@ impl Peers {
             data: VecDeque::new(),
             control: VecDeque::new(),
             waiters: VecDeque::new(),
+            newest_lsn: Lsn::NONE,
+            committed: Lsn::NONE,
             sent: 0,
             consumed: 0,
             handoff_credits: HANDOFF_CREDITS,
@@ -106,6 +113,7 @@ impl Peers {
         assert!(peer.free > 0, "a slot is reserved before every PUBLISH");
         peer.free -= 1;
         peer.sent += 1;
+        peer.newest_lsn = peer.newest_lsn.max(message.lsn);
         peer.data.push_back(message);
     }
 

@@ -9,11 +9,11 @@ use super::retained_room::RetainedRoom;
 use super::session::SessionKey;
 use super::share::Plan;
 use super::{ConnectionKey, Shard};
-use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
-use crate::mesh::{Deliver, Keep};
+use crate::log::Cause;
+use crate::mesh::Keep;
 use crate::session::{Incoming, Publication};
 use crate::topics::TopicName;
 use crate::wire::{Message, Publish, QoS, ReasonCode, Version, Violation};
@@ -57,6 +57,8 @@ pub(super) struct KeptMessage {
     of: SessionKey,
     /// How it is to be retained.
     keep: Option<Keep>,
+    /// What its publication uses up.
+    pub(super) cause: Cause,
 }
 
 impl Shard {
@@ -147,7 +149,13 @@ impl Shard {
             (QoS::AtLeastOnce, _) => session.inbound.at_least_once(quota)?,
             _ => {}
         }
-        let durable_publisher = session.is_durable();
+        let cause = match publish.packet_id {
+            // The packet id of a durable session is part of what must survive, also when nobody gets the message.
+            Some(packet_id) if publish.qos == QoS::ExactlyOnce && session.is_durable() => {
+                Cause::Received(session.number, packet_id)
+            }
+            _ => Cause::None,
+        };
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         let expiry =
             publish.properties.message_expiry.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
@@ -156,7 +164,7 @@ impl Shard {
             publish.properties.content_type = None;
         }
         let mut incoming = Incoming::borrowed(publish, topic, expiry);
-        let lsn = self.publish(now, &mut incoming, &plan, Publisher::Session(session_key));
+        let lsn = self.publish(now, &mut incoming, &plan, (Publisher::Session(session_key), cause));
         let Some(packet_id) = packet_id else { return Ok(Flow::Continue) };
         let reason = if version == Version::V5 && plan.routes.is_nowhere() {
             ReasonCode::NoMatchingSubscribers
@@ -164,8 +172,6 @@ impl Shard {
             ReasonCode::Success
         };
         if qos == QoS::ExactlyOnce {
-            // The packet id of a durable session is part of what must survive, also when nobody gets the message.
-            let lsn = if lsn == Lsn::NONE && durable_publisher { self.log.number() } else { lsn };
             self.reply(now, key, lsn, Reply::Pubrec(packet_id, reason));
         } else {
             self.reply(now, key, lsn, Reply::Puback(packet_id, reason));
@@ -203,45 +209,6 @@ impl Shard {
         self.connections.get_mut(key).expect("the caller has looked").parked = Parked::Waiting;
     }
 
-    /// Sends a message everywhere it goes. Slots are reserved. Returns the log record that its acknowledgement waits for.
-    fn publish(&mut self, now: Time, incoming: &mut Incoming<'_>, plan: &Plan, publisher: Publisher) -> Lsn {
-        let routes = &plan.routes;
-        self.counters.messages_in += 1;
-        self.counters.unmatched += u64::from(routes.is_nowhere());
-        let durable_here = self.fan_out(now, incoming, routes, publisher);
-        let durable_share = self.share_out(now, incoming, plan);
-        let durable = durable_here || durable_share || !routes.remote_durable().is_empty();
-        let logged = incoming.retain() || durable && incoming.qos() > QoS::AtMostOnce;
-        let lsn = if logged { self.log.number() } else { Lsn::NONE };
-        debug_assert_eq!(incoming.retain(), plan.keep.is_some(), "a plan says how a message is retained");
-        self.send_to_peers(incoming, plan, lsn);
-        if let Some((_, keep)) = plan.keep.filter(|(shard, _)| *shard == self.id) {
-            let message = incoming.message().clone();
-            self.store_retained(now, message, keep);
-        }
-        lsn
-    }
-
-    fn send_to_peers(&mut self, incoming: &mut Incoming<'_>, plan: &Plan, lsn: Lsn) {
-        let kept = plan.keep.filter(|(shard, _)| *shard != self.id);
-        let retained_position = kept.map_or(0, |(shard, _)| self.peers[shard].sent + 1);
-        let remote = plan.routes.remote();
-        let targets = plan.targets(self.id);
-        if targets.is_empty() {
-            return;
-        }
-        let message = incoming.message();
-        for shard in targets.iter() {
-            let fan_out = remote.contains(shard);
-            let groups = plan.picks_of(shard);
-            self.counters.remote_out += u64::from(fan_out || !groups.is_empty());
-            let store = kept.filter(|(keeper, _)| *keeper == shard).map(|(_, keep)| keep);
-            let message = message.clone();
-            let deliver = Deliver { message, fan_out, store, retained_position, lsn, groups, sent_on: false };
-            self.peers.send(shard, deliver);
-        }
-    }
-
     /// The will of the session `of`, which is still there, is to be published.
     pub(super) fn will_is_due(&mut self, message: Message, of: SessionKey) {
         let will = self.keep_message(message, of);
@@ -251,7 +218,7 @@ impl Shard {
     /// Keeps a message of the session `of`, which is still there, for its time.
     pub(super) fn keep_message(&self, message: Message, of: SessionKey) -> KeptMessage {
         let keep = message.retain().then(|| self.keep_for(of, false));
-        KeptMessage { message, of, keep }
+        KeptMessage { message, of, keep, cause: Cause::None }
     }
 
     /// Publishes the wills that are due, as far as the slots last.
@@ -273,7 +240,7 @@ impl Shard {
 
     /// Publishes a message that was kept for its time, if there are slots for it.
     pub(super) fn publish_kept(&mut self, now: Time, kept: &KeptMessage) -> Kept {
-        let KeptMessage { message, of, keep } = kept;
+        let KeptMessage { message, of, keep, cause } = kept;
         let topic = TopicName::new(message.topic()).expect("checked when it was kept");
         let plan = self.plan(topic, Publisher::Session(*of), *keep);
         if let Some(lane) = self.peers.blocked(plan.targets(self.id), self.fan_out.resumed) {
@@ -282,7 +249,7 @@ impl Shard {
         if self.needs_cursor(message.topic(), &plan.routes) && !self.fan_out.has_room() {
             return Kept::NoCursor;
         }
-        self.publish(now, &mut Incoming::owned(message), &plan, Publisher::Session(*of));
+        self.publish(now, &mut Incoming::owned(message), &plan, (Publisher::Session(*of), *cause));
         Kept::Published
     }
 

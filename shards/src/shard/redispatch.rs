@@ -2,6 +2,8 @@
 //! without connection while another is ready, and what nobody here can take but somebody elsewhere can.
 
 use super::Shard;
+use super::draft::Facts;
+use super::outbox::Sent;
 use super::peers::LaneWaiter;
 use super::publish::Publisher;
 use super::session::SessionKey;
@@ -10,21 +12,34 @@ use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::base::shard_set::ShardSet;
 use crate::base::time::Time;
-use crate::mesh::{Deliver, SharedPick};
-use crate::session::{DropReason, Incoming};
-use crate::topics::{GroupId, GroupKey, Pick, Standing, TopicFilter};
-use crate::wire::Message;
+use crate::log::{BodyRecord, Cause, Destination, Occasion, Origin, ParkedRecord, Record};
+use crate::mesh::{Deliver, SharedGroup, SharedPick};
+use crate::session::{DropReason, Incoming, PendingCopy};
+use crate::topics::{GroupId, Pick, Standing, TopicFilter};
+use crate::wire::{Message, QoS};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 /// Members without connection that are relieved of their copies per turn.
 const RELIEVED_PER_TURN: usize = 16;
 
-struct Taken {
-    message: Message,
+/// A message for another member.
+pub(super) struct Taken {
+    pub(super) message: Message,
     /// The group may end before the message has gone.
-    group: GroupKey,
+    pub(super) group: SharedGroup,
     /// Nobody here could take it: it goes to another shard, and whoever is there takes it or drops it.
-    send_on: bool,
+    pub(super) send_on: bool,
+    /// The log has it under this number.
+    pub(super) parked: Option<Lsn>,
+    /// Where it came from: it goes when that is committed, for where it goes nobody would know that it never happened.
+    pub(super) after: Origin,
+}
+
+impl Taken {
+    fn cause(&self) -> Cause {
+        self.parked.map_or(Cause::None, Cause::Parked)
+    }
 }
 
 /// Copies between two members. They count as queued.
@@ -41,8 +56,12 @@ impl Redispatch {
         self.waiting.len()
     }
 
-    fn can_go(&self) -> bool {
-        !self.blocked && !self.waiting.is_empty()
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < REDISPATCH_WAITING_MAX
+    }
+
+    pub(super) fn push(&mut self, taken: Taken) {
+        self.waiting.push_back(taken);
     }
 }
 
@@ -73,30 +92,79 @@ impl Shard {
             TakeBack::Group(left) => group == left,
             TakeBack::Startable => topics.has_ready(group),
         }));
-        for copy in copies {
-            let group = copy.group.expect("only copies of groups are taken back");
-            self.wait_for_redispatch(copy.message, group, false);
-        }
+        copies.into_iter().for_each(|copy| self.park_copy(key, copy));
     }
 
-    fn wait_for_redispatch(&mut self, message: Message, group: GroupId, send_on: bool) {
-        if self.redispatch.waiting.len() >= REDISPATCH_WAITING_MAX {
+    /// A copy of the session of `key` waits for another member. In the log it is one or the other's, or parked in between.
+    fn park_copy(&mut self, key: SessionKey, copy: PendingCopy) {
+        let group = copy.group.expect("only copies of groups are taken back");
+        if !self.redispatch.has_room() {
+            self.finish_copies(key, copy.kept.as_slice());
             return self.drop_copies(DropReason::QueueFull, 1);
         }
-        let group = self.topics.group_key(group);
-        self.redispatch.waiting.push_back(Taken { message, group, send_on });
+        let (mut parked, mut after) = (None, Origin::Own);
+        if let Some(kept) = copy.kept {
+            let session = self.sessions.get(key).expect("its copies are taken back").number;
+            after = self.bodies.get(kept.body).origin;
+            let group = Cow::Borrowed(self.topics.group_filter(group));
+            parked = Some(self.log.append(&Record::Parked(ParkedRecord {
+                origin: Origin::Own,
+                occasion: Occasion::Member { group, sent_on: false },
+                cause: Cause::None,
+                taken_from: Some((session, kept.number)),
+                body: BodyRecord::of(&copy.message, None),
+                parked: None,
+            })));
+            self.bodies.release(kept.body);
+        }
+        let group = SharedGroup::Key(self.topics.group_key(group));
+        self.redispatch.push(Taken { message: copy.message, group, send_on: false, parked, after });
     }
 
-    /// Nobody here can take the message, but somebody elsewhere can: it goes at the end of the turn.
-    pub(super) fn send_on(&mut self, message: Message, group: GroupId) {
+    /// Nobody here can take the message, but somebody elsewhere can: it goes at the end of the turn. False: whoever is here has to.
+    pub(super) fn send_on(&mut self, incoming: &mut Incoming<'_>, group: GroupId, spread: u64) -> bool {
+        if !self.redispatch.has_room() {
+            return false;
+        }
+        let kept = incoming.qos() > QoS::AtMostOnce && self.log.keeps();
+        if kept && self.topics.pick(group, spread, false).is_some_and(|pick| pick.durable) {
+            if !self.draft.send_on(group, self.topics.group_filter(group)) {
+                return false;
+            }
+            // It goes behind the others when it has its number.
+            self.draft.body(&mut self.bodies, incoming.message());
+        } else {
+            let (message, group) =
+                (incoming.message().clone(), SharedGroup::Key(self.topics.group_key(group)));
+            let (parked, after) = (None, Origin::Own);
+            self.redispatch.push(Taken { message, group, send_on: true, parked, after });
+        }
         self.counters.copies += 1;
-        self.wait_for_redispatch(message, group, true);
+        true
+    }
+
+    /// The group that another shard, or the log, means; `None` when nobody is left in it.
+    pub(super) fn group_named(&self, group: &SharedGroup) -> Option<GroupId> {
+        match group {
+            SharedGroup::Key(key) => self.topics.group_named(*key),
+            SharedGroup::Filter(filter) => self.topics.group_of(TopicFilter::new(filter).ok()?),
+        }
+    }
+
+    /// A group as the log names it, with what its member is chosen by.
+    pub(super) fn name_group(&self, pick: &Pick) -> (Cow<'static, str>, u64) {
+        (Cow::Owned(self.topics.group_filter(pick.group).into()), pick.spread)
+    }
+
+    fn redispatch_goes(&self) -> bool {
+        let first = self.redispatch.waiting.front();
+        !self.redispatch.blocked && first.is_some_and(|taken| self.is_settled(taken.after))
     }
 
     /// Dispatches what was taken back, as far as the slots last.
     pub(super) fn advance_redispatch(&mut self, now: Time) {
         for _ in 0..REDISPATCHED_PER_TURN {
-            if !self.redispatch.can_go() {
+            if !self.redispatch_goes() {
                 return;
             }
             let taken = self.redispatch.waiting.pop_front().expect("one waits");
@@ -104,8 +172,11 @@ impl Shard {
                 self.counters.moved += 1;
                 continue;
             }
-            let Some(group) = self.topics.group_named(taken.group) else {
+            let Some(group) = self.group_named(&taken.group) else {
                 self.drop_copies(DropReason::NoMember, 1);
+                if let Some(parked) = taken.parked {
+                    self.log.append(&Record::Unparked { parked });
+                }
                 continue;
             };
             // The publisher is not known any more: what a hash chooses by is the topic.
@@ -121,10 +192,13 @@ impl Shard {
                     pick.iter().for_each(|pick| self.topics.picked(pick));
                     self.counters.moved += 1;
                     let mut incoming = Incoming::owned(&taken.message);
+                    self.draft.begin(Origin::Own);
                     self.dispatch(now, &mut incoming, (group, spread), !taken.send_on);
                     if self.planted.is(Bug::RedispatchedTwice) {
                         self.dispatch(now, &mut incoming, (group, spread), false);
                     }
+                    let needed = self.draft.is_needed();
+                    self.record_message(&mut incoming, needed, &Facts::none(taken.cause()));
                 }
             }
         }
@@ -142,17 +216,38 @@ impl Shard {
         self.topics.picked(pick);
         self.counters.moved += 1;
         self.counters.remote_out += 1;
+        let lsn = self.record_moved(&taken, pick);
+        let kept = !self.outbox.destinations_of(lsn).is_empty();
         let deliver = Deliver {
             message: taken.message,
             fan_out: false,
             store: None,
             retained_position: 0,
-            lsn: Lsn::NONE,
-            groups: Box::new([SharedPick { key: pick.key, spread: pick.spread }]),
+            lsn,
+            kept,
+            groups: Box::new([SharedPick { group: SharedGroup::Key(pick.key), spread: pick.spread }]),
             sent_on: taken.send_on,
         };
         self.peers.send(pick.shard, deliver);
         None
+    }
+
+    /// The copy goes to another shard, which has to log it if its members are durable.
+    fn record_moved(&mut self, taken: &Taken, pick: &Pick) -> Lsn {
+        let mut incoming = Incoming::owned(&taken.message);
+        self.draft.begin(Origin::Own);
+        let kept = pick.durable && taken.message.qos() > QoS::AtMostOnce && self.log.keeps();
+        if !kept {
+            return self.record_message(&mut incoming, false, &Facts::none(taken.cause()));
+        }
+        let groups = Cow::Owned(vec![self.name_group(pick)]);
+        let destinations = [Destination { shard: pick.shard, fan_out: false, store: false, groups }];
+        let body = self.draft.body(&mut self.bodies, incoming.message());
+        self.bodies.hold(body);
+        let facts = Facts { destinations: &destinations, ..Facts::none(taken.cause()) };
+        let lsn = self.record_message(&mut incoming, true, &facts);
+        self.outbox.push(Sent { lsn, body, destinations: Box::new(destinations) });
+        lsn
     }
 
     /// A member has lost its connection. What it had not started goes to those that have one.
@@ -204,9 +299,7 @@ impl Shard {
             if copies.len() < RELIEF_COPIES_MAX {
                 self.topics.relieved(group, key);
             }
-            for copy in copies {
-                self.wait_for_redispatch(copy.message, group, false);
-            }
+            copies.into_iter().for_each(|copy| self.park_copy(key, copy));
             self.relieve_congestion(key);
             self.topics.relieve_later(group);
             self.advance_redispatch(now);
@@ -214,6 +307,6 @@ impl Shard {
     }
 
     pub(super) fn redispatch_can_go(&self) -> bool {
-        self.redispatch.can_go() || self.topics.has_relief()
+        self.redispatch_goes() || self.topics.has_relief()
     }
 }

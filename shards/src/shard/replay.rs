@@ -2,11 +2,13 @@
 
 use super::Shard;
 use super::deliver::CopyHead;
+use super::draft::Facts;
 use super::session::SessionKey;
 use crate::base::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::base::shard_set::ShardId;
 use crate::base::slab::Key;
 use crate::base::time::Time;
+use crate::log::{Cause, Origin};
 use crate::mesh::{Control, RetainedQuery};
 use crate::session::Incoming;
 use crate::topics::retained::PublisherMark;
@@ -140,7 +142,11 @@ impl Shard {
             group: None,
         };
         self.encodings.clear();
-        self.deliver_copy(now, &mut Incoming::owned(message), session, &copy);
+        let mut incoming = Incoming::owned(message);
+        self.draft.begin(Origin::Own);
+        self.deliver_copy(now, &mut incoming, session, &copy);
+        let needed = self.draft.is_needed();
+        self.record_message(&mut incoming, needed, &Facts::none(Cause::None));
     }
 
     fn next_page(&mut self, key: ReplayKey) {

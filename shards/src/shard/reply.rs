@@ -21,6 +21,7 @@ pub(super) struct HeldReply {
 pub(super) enum Reply {
     Puback(PacketId, ReasonCode),
     Pubrec(PacketId, ReasonCode),
+    Pubrel(PacketId, ReasonCode),
     Pubcomp(PacketId, ReasonCode),
     /// An encoded SUBACK or UNSUBACK.
     Encoded(Box<[u8]>),
@@ -47,6 +48,9 @@ impl Shard {
         while let Some(held) = self.gate.release() {
             self.send_reply(now, held.key, held.reply);
         }
+        if self.log.keeps() {
+            self.release_held(now, lsn);
+        }
     }
 
     /// The newest record of this shard's log.
@@ -69,6 +73,7 @@ impl Shard {
                 }
             }
             Reply::Pubrec(packet_id, reason) => self.write_ack(key, (packet_id, reason), Packet::Pubrec),
+            Reply::Pubrel(packet_id, reason) => self.write_ack(key, (packet_id, reason), Packet::Pubrel),
             Reply::Pubcomp(packet_id, reason) => self.write_ack(key, (packet_id, reason), Packet::Pubcomp),
             Reply::Encoded(bytes) => self.write(key, |out| out.extend_from_slice(&bytes)),
         }

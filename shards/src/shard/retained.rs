@@ -245,14 +245,17 @@ impl Retained {
 }
 
 impl Shard {
-    /// Keeps a retained message in this shard's partition, or clears its topic.
-    pub(super) fn store_retained(&mut self, now: Time, message: Message, keep: Keep) {
+    /// Keeps a retained message in this shard's partition, or clears its topic. False: there is no room.
+    pub(super) fn store_retained(&mut self, now: Time, message: Message, keep: Keep) -> bool {
         let expires = message.expires_at().is_some();
         if self.retained.store.set(message, keep.publisher, keep.room).is_err() {
             self.retained_refused(now);
-        } else if expires {
+            return false;
+        }
+        if expires {
             self.arm_sweep(now);
         }
+        true
     }
 
     /// Answers queries whose lanes have caught up, and advances replays whose clients can take more.

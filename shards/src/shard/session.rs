@@ -3,7 +3,7 @@
 use super::connection::ConnectionKey;
 use super::replays::Replays;
 use crate::base::hash::HashKey;
-use crate::base::kept::SessionNumber;
+use crate::base::kept::{CopyNumber, SessionNumber};
 use crate::base::parted::Parted;
 use crate::base::slab::Key;
 use crate::base::time::Time;
@@ -39,6 +39,8 @@ pub struct Session {
     pub(super) congested: bool,
     pub(super) inbound: Inbound,
     pub(super) outbound: Outbound,
+    /// What the next copy that the log has is called.
+    pub(super) next_copy: CopyNumber,
     pub(super) will: Option<Box<Will>>,
     /// Retained messages on their way to it.
     pub(super) replays: Replays,

@@ -9,7 +9,7 @@ use crate::base::limits::SHARE_MEMBERS_ASKED_MAX;
 use crate::base::planted::Bug;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
-use crate::mesh::{Keep, SharedPick};
+use crate::mesh::{Keep, SharedGroup, SharedPick};
 use crate::session::{DropReason, Incoming, Offered};
 use crate::topics::{GroupId, Pick, Routes, ShareStrategy, Standing, TopicName};
 use crate::wire::QoS;
@@ -48,7 +48,12 @@ impl Plan {
     /// What `shard` is to be told of the groups.
     pub(super) fn picks_of(&self, shard: ShardId) -> Box<[SharedPick]> {
         let picks = self.picks.iter().filter(|pick| pick.shard == shard);
-        picks.map(|pick| SharedPick { key: pick.key, spread: pick.spread }).collect()
+        picks.map(|pick| SharedPick { group: SharedGroup::Key(pick.key), spread: pick.spread }).collect()
+    }
+
+    /// The groups for which `shard` was picked, and may have a durable member.
+    pub(super) fn picked_durable(&self, shard: ShardId) -> impl Iterator<Item = &Pick> {
+        self.picks.iter().filter(move |pick| pick.shard == shard && pick.durable)
     }
 }
 
@@ -130,8 +135,8 @@ impl Shard {
             }
             // A full queue elsewhere is no better than one here.
             let better = standing != Standing::Full || reason != DropReason::QueueFull;
-            if may_send_on && better && self.topics.is_elsewhere(group, standing) {
-                self.send_on(incoming.message().clone(), group);
+            let elsewhere = may_send_on && better && self.topics.is_elsewhere(group, standing);
+            if elsewhere && self.send_on(incoming, group, spread) {
                 return true;
             }
         }

@@ -81,7 +81,8 @@ impl Shard {
             let receiver = routes.receivers().first()?;
             Some(Identifiers::from(routes.identifiers_of(receiver)))
         });
-        self.drop_copies(DropReason::Unsubscribed, dropped as u64);
+        self.drop_copies(DropReason::Unsubscribed, u64::from(dropped.copies));
+        self.finish_copies(key, &dropped.kept);
         self.relieve_congestion(key);
         // Replays that waited behind the queue may go on.
         self.pump(now, connection);

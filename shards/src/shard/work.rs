@@ -70,6 +70,7 @@ impl Shard {
         self.tell_fullness();
         self.advance_replays(now);
         self.announce_interest();
+        self.record_marks();
     }
 
     /// Goes on reading a connection that was parked or had yielded.

@@ -65,6 +65,7 @@ pub struct Routes<K> {
     identifiers: Box<[u32]>,
     remote: ShardSet,
     remote_durable: ShardSet,
+    durable_here: bool,
     groups: Box<[GroupId]>,
 }
 
@@ -88,8 +89,9 @@ impl<K: Copy + Ord + Debug> Routes<K> {
         for session in matching.chunk_by(|a, b| a.key == b.key) {
             receivers.push(receiver(session, &mut identifiers));
         }
+        let durable_here = matching.iter().any(Subscriber::durable);
         let (receivers, identifiers) = (receivers.into_boxed_slice(), identifiers.into_boxed_slice());
-        Routes { receivers, identifiers, remote, remote_durable, groups: Box::default() }
+        Routes { receivers, identifiers, remote, remote_durable, durable_here, groups: Box::default() }
     }
 
     /// With the shared groups that match, too.
@@ -128,6 +130,11 @@ impl<K: Copy + Ord + Debug> Routes<K> {
     /// Those of them that may have one of a durable session with QoS above 0.
     pub fn remote_durable(&self) -> ShardSet {
         self.remote_durable
+    }
+
+    /// Whether one of the local sessions may have to keep it: durable, with QoS above 0.
+    pub fn is_durable_here(&self) -> bool {
+        self.durable_here
     }
 
     /// The shared groups one member of each of which gets it. Right only for a message that is published now: groups end.

@@ -83,6 +83,11 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
         self.groups.find(shared.as_str())
     }
 
+    /// The group's filter, `$share/NAME/` included.
+    pub fn group_filter(&self, group: GroupId) -> &str {
+        self.groups.text(group).as_str()
+    }
+
     /// The groups of which the session is a member.
     pub fn groups_of(&self, held: &FilterSet) -> Vec<GroupId> {
         held.groups().collect()

@@ -33,9 +33,10 @@ pub struct MessageRecord<'a> {
 }
 
 /// Where a message was published.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Origin {
     /// On this shard.
+    #[default]
     Own,
     /// On `source`, whose log has it under `lsn`: everything before that is logged here too.
     Peer {
@@ -116,6 +117,13 @@ pub struct Destination<'a> {
     pub store: bool,
     /// Shared groups (their filters) of which one member there gets it, with what the member is chosen by.
     pub groups: Cow<'a, [(Cow<'a, str>, u64)]>,
+}
+
+impl Destination<'_> {
+    /// The same, borrowed from this one.
+    pub fn borrowed(&self) -> Destination<'_> {
+        Destination { groups: Cow::Borrowed(&self.groups), ..*self }
+    }
 }
 
 /// One copy of a message for a durable session.
