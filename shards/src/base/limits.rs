@@ -30,8 +30,8 @@ pub const DISK_WATERMARK_BYTES_MAX: u64 = 1 << 30;
 pub const DISK_WATERMARK_SHARE: u64 = 10;
 /// Segments of a log that are made below the watermark too: the one that is written, and two for records that free space.
 pub const RESERVE_SEGMENTS: usize = 3;
-/// Segments that a log keeps to use again: as many as it has ready ahead of what it writes. More go back to the file system.
-pub const RETIRED_SEGMENTS_KEPT: usize = 2;
+/// Segments that a log keeps to use again: what the next start makes ready at once. More go back to the file system.
+pub const RETIRED_SEGMENTS_KEPT: usize = RESERVE_SEGMENTS;
 /// The largest variable byte integer (MQTT 5 section 1.5.5): four bytes of seven bits.
 pub const VARIABLE_INTEGER_MAX: u32 = 268_435_455;
 /// Bytes of a variable byte integer (MQTT 5 section 1.5.5).

@@ -5,6 +5,7 @@ use super::segment::{SegmentFile, read};
 use crate::drivers::eventfd::EventFd;
 use crate::log::{DiskDone, DiskError, DiskRequest, SegmentId};
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::thread::Builder;
@@ -86,10 +87,17 @@ impl Keeper {
             });
             folders.push((folder, answer));
         }
+        // Each log in turn: at the start every one asks for several segments, and needs only the first to begin.
         Builder::new().name("shardmq-keeper".to_owned()).spawn(move || {
-            for (log, chore) in chores_in {
-                let (folder, answer) = &mut folders[log];
-                carry_out(folder, answer, chore);
+            let mut waiting: Vec<VecDeque<Chore>> = folders.iter().map(|_| VecDeque::new()).collect();
+            for (log, chore) in chores_in.iter() {
+                waiting[log].push_back(chore);
+                while waiting.iter().any(|chores| !chores.is_empty()) {
+                    for (chores, (folder, answer)) in waiting.iter_mut().zip(&mut folders) {
+                        chores.pop_front().into_iter().for_each(|chore| carry_out(folder, answer, chore));
+                    }
+                    chores_in.try_iter().for_each(|(log, chore)| waiting[log].push_back(chore));
+                }
             }
         })?;
         Builder::new().name("shardmq-reader".to_owned()).spawn(move || {

@@ -44,19 +44,19 @@ fn a_segment_is_full_of_zeros_and_private() {
 fn what_is_retired_is_used_again_under_the_new_name() {
     let scratch = Scratch::new();
     let mut folder = folder(&scratch, Watermark::Bytes(0));
-    for id in 1..=4 {
+    for id in 1..=5 {
         folder.prepare(SegmentId(id), BYTES).expect("there is room");
     }
     let inode = std::fs::metadata(folder.path_of(SegmentId(1))).expect("it is there").ino();
-    (1..=4).for_each(|id| folder.retire(SegmentId(id)));
+    (1..=5).for_each(|id| folder.retire(SegmentId(id)));
     assert_eq!(names(folder.path()).len(), RETIRED_SEGMENTS_KEPT, "more go back to the file system");
-    folder.prepare(SegmentId(5), BYTES).expect("there is room");
-    assert_eq!(std::fs::metadata(folder.path_of(SegmentId(5))).expect("it is there").ino(), inode);
+    folder.prepare(SegmentId(6), BYTES).expect("there is room");
+    assert_eq!(std::fs::metadata(folder.path_of(SegmentId(6))).expect("it is there").ino(), inode);
     // Another size is another file.
-    folder.prepare(SegmentId(6), 2 * BYTES).expect("there is room");
-    assert_eq!(names(folder.path()), [2, 5, 6].map(|id| segment_name(SegmentId(id))));
+    folder.prepare(SegmentId(7), 2 * BYTES).expect("there is room");
+    assert_eq!(names(folder.path()), [2, 3, 6, 7].map(|id| segment_name(SegmentId(id))));
     let stored = Folder::stored(folder.path()).expect("readable");
-    let expected = [(2, BYTES), (5, BYTES), (6, 2 * BYTES)];
+    let expected = [(2, BYTES), (3, BYTES), (6, BYTES), (7, 2 * BYTES)];
     assert_eq!(stored, expected.map(|(id, bytes)| StoredSegment { segment: SegmentId(id), bytes }));
 }
 
