@@ -5,6 +5,7 @@
 
 mod broker;
 mod config;
+pub mod data;
 mod handle;
 mod machine;
 pub mod placement;
