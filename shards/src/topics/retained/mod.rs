@@ -30,4 +30,14 @@ impl PublisherMark {
     pub fn new(client_id: &str, key: &HashKey) -> PublisherMark {
         PublisherMark(NonZeroU64::new(key.hash(client_id.as_bytes())).unwrap_or(NonZeroU64::MIN))
     }
+
+    /// The mark of these bits, as the log keeps it.
+    pub const fn from_bits(bits: NonZeroU64) -> PublisherMark {
+        PublisherMark(bits)
+    }
+
+    /// Its bits.
+    pub const fn to_bits(self) -> NonZeroU64 {
+        self.0
+    }
 }
