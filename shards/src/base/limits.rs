@@ -130,6 +130,19 @@ pub const PACKETS_PER_INPUT_MAX: usize = 16 * 1024;
 /// Packet ids that may lie between the oldest and the newest unacknowledged outbound message, as a multiple of the in-flight window:
 /// a client that never acknowledges one of them stalls itself instead of growing the table.
 pub const IN_FLIGHT_SPAN_FACTOR: usize = 8;
+/// Bytes of a segment of a log: large enough that making one ready is rare, small enough that two spare ones per shard cost little.
+pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Segments that are made ready ahead: they are what acknowledgements, releases and ends are written to while the disk has no room.
+pub const LOG_SPARE_SEGMENTS: usize = 2;
+/// Bytes that a buffer for records has to begin with: a turn's records of a busy shard.
+pub const LOG_BLOCK_BYTES: usize = 64 * 1024;
+/// Bytes up to which a buffer for records is kept for the next batch; there are two.
+pub const LOG_BLOCK_KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one write to a log, unless one record alone is more: a write that takes longer than some milliseconds delays what comes behind it, and larger
+/// ones are not faster.
+pub const LOG_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a log that wait to be written before publishers do: two of the largest writes, so that the disk never waits.
+pub const LOG_BACKLOG_BYTES_MAX: usize = 2 * LOG_BATCH_BYTES_MAX;
 /// How long the last output of a connection that is being closed may take: a broker that stops is gone within 5 s, all of it included.
 pub const CLOSE_FLUSH_MAX: Duration = Duration::from_secs(4);
 /// How long a connection whose last output is sent waits for its peer to close, reading what would otherwise reset it.

@@ -88,6 +88,12 @@ pub enum Bug {
     PubcompBeforeRecord,
     /// A QoS 2 PUBLISH goes out when its own record is committed, whatever that of its source is.
     Qos2BeforeSource,
+    /// The log says that records are committed while their write is under way.
+    CommitBeforeWrite,
+    /// The log goes on with the numbers of the incarnation before.
+    LsnReused,
+    /// One record in 64 is numbered and not written.
+    RecordSkipped,
 }
 
 impl Bug {

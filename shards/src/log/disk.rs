@@ -38,6 +38,19 @@ impl Block {
         self.bytes.len() - BLOCK_BYTES
     }
 
+    /// Makes it hold `more` bytes behind what it holds, in a larger place if need be, and returns them: they are whatever they were.
+    pub fn make_room(&mut self, more: usize) -> &mut [u8] {
+        let (held, len) = (self.len, self.len + more);
+        if len > self.capacity() {
+            let mut larger = Block::with_capacity(len.max(2 * self.capacity()));
+            larger.set_len(held);
+            larger.bytes_mut().copy_from_slice(self.bytes());
+            *self = larger;
+        }
+        self.set_len(len);
+        &mut self.bytes_mut()[held..]
+    }
+
     /// Makes it hold `len` bytes; those behind what it held are whatever they were.
     pub fn set_len(&mut self, len: usize) {
         assert!(len <= self.capacity(), "a block is made for what it is to hold");
@@ -155,6 +168,11 @@ mod tests {
             assert_eq!(block.bytes().as_ptr().align_offset(BLOCK_BYTES), 0);
             block.bytes_mut().fill(7);
             assert!(block.bytes().iter().all(|byte| *byte == 7) && block.bytes().len() == capacity);
+            block.make_room(capacity).fill(8);
+            assert_eq!(block.bytes().as_ptr().align_offset(BLOCK_BYTES), 0);
+            let (old, new) = block.bytes().split_at(capacity);
+            assert!(old.iter().all(|byte| *byte == 7) && new.iter().all(|byte| *byte == 8));
+            assert!(new.len() == capacity && block.capacity() >= 2 * capacity);
         }
     }
 }

@@ -2,14 +2,19 @@
 //!
 //! `writer` is the shard's end; `bodies` are the messages that it still needs; `record` says what is written, `image` what all of it means;
 //! `resolve` makes the images of all shards agree, `rehome` makes them those of another number of shards; `disk` is what the drivers do for it;
-//! `gate` holds outputs until their record is committed. Sans-IO like everything below the drivers.
+//! `gate` holds outputs until their record is committed. `codec` makes records bytes, `format` is the frame around them, `journal` gathers them into
+//! batches and those into segments; `on_disk` is what the driver sees of all that. Sans-IO like everything below the drivers.
 
 mod bodies;
-#[allow(dead_code, reason = "the journal, which comes next, writes records")]
+#[allow(dead_code, reason = "the scan, which comes next, reads what is written")]
 mod codec;
 mod disk;
+#[allow(dead_code, reason = "the scan, which comes next, reads what is written")]
+mod format;
 mod gate;
 mod image;
+mod journal;
+mod on_disk;
 mod record;
 mod rehome;
 mod resolve;
@@ -18,10 +23,12 @@ mod writer;
 pub use bodies::{Bodies, Body};
 pub use codec::RecordError;
 pub use disk::{BLOCK_BYTES, Block, Disk, DiskDone, DiskError, DiskRequest, SegmentId};
+pub use format::{FORMAT_VERSION, LogIdentity, Place};
 pub use gate::Gate;
 pub use image::{
     BodyImage, Oddities, ParkedImage, SessionImage, ShardImage, SubscriptionImage, WillImage, records_of,
 };
+pub use journal::{Journal, JournalConfig, LogFailure, LogStep, Room};
 pub use record::{
     BodyId, BodyRecord, Cause, CopiesRecord, CopyEntry, CopyState, Destination, MessageRecord, Occasion,
     OfflineRecord, Origin, ParkedRecord, Record, SessionRecord, StartRecord, SubscribedRecord, WillRecord,

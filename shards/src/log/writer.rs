@@ -1,19 +1,24 @@
 //! A shard's end of its log: records in, numbers out.
 
 use super::Record;
+use super::journal::Journal;
+use crate::base::kept::SessionNumber;
 use crate::base::lsn::{Incarnation, Lsn};
+use std::borrow::Cow;
 
 /// Numbers records in the order in which they are appended.
 #[derive(Debug)]
 pub struct Log {
     newest: Lsn,
     tape: Option<Vec<(Lsn, Record<'static>)>>,
+    /// What makes it last, if anything does.
+    pub(super) journal: Option<Box<Journal>>,
 }
 
 impl Log {
     /// A log that keeps nothing: what is numbered is committed as soon as its shard says so.
     pub fn in_memory() -> Log {
-        Log { newest: Lsn::NONE, tape: None }
+        Log { newest: Lsn::NONE, tape: None, journal: None }
     }
 
     /// A log that keeps its records in memory, to be looked at with [`Log::tape`]: for tests and the simulator. What of it is committed
@@ -24,12 +29,17 @@ impl Log {
 
     /// The same, in a later incarnation.
     pub fn taped_in(incarnation: Incarnation) -> Log {
-        Log { newest: Lsn::before(incarnation), tape: Some(Vec::new()) }
+        Log { newest: Lsn::before(incarnation), tape: Some(Vec::new()), journal: None }
+    }
+
+    /// A log that keeps its records on disk.
+    pub fn over(journal: Journal) -> Log {
+        Log { newest: journal.begins_behind(), tape: None, journal: Some(Box::new(journal)) }
     }
 
     /// Whether records go anywhere: where not, one that costs something need not be made.
     pub fn keeps(&self) -> bool {
-        self.tape.is_some()
+        self.tape.is_some() || self.journal.is_some()
     }
 
     /// The records of a log that is taped; empty for any other.
@@ -39,17 +49,25 @@ impl Log {
 
     /// Numbers a change whose record is not made yet.
     pub fn number(&mut self) -> Lsn {
+        if self.journal.is_some() {
+            // On disk a number is committed with its record: until there is a real one, one that says nothing.
+            let nothing = Record::Finished { session: SessionNumber(0), copies: Cow::Borrowed(&[]) };
+            return self.append(&nothing);
+        }
         self.newest = self.newest.next();
         self.newest
     }
 
     /// Appends a record. It is committed when [`Log::newest`] was, or a later one.
     pub fn append(&mut self, record: &Record<'_>) -> Lsn {
-        let lsn = self.number();
-        if let Some(tape) = &mut self.tape {
-            tape.push((lsn, record.clone().into_owned()));
+        self.newest = self.newest.next();
+        if let Some(journal) = &mut self.journal {
+            journal.append(self.newest, record);
         }
-        lsn
+        if let Some(tape) = &mut self.tape {
+            tape.push((self.newest, record.clone().into_owned()));
+        }
+        self.newest
     }
 
     /// The newest record's number.

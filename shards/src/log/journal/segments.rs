@@ -1,0 +1,197 @@
+//! The segments that a log is written to: the one being filled, those made ready behind it, those that are full.
+
+use crate::base::limits::LOG_SPARE_SEGMENTS;
+use crate::log::disk::{BLOCK_BYTES, DiskRequest, SegmentId};
+use std::collections::VecDeque;
+
+/// Where a segment stands that is not written to the end yet.
+///
+/// ```text
+/// Wanted ── Prepare ──▶ Asked ── Prepared ──▶ Ready
+///    ▲                    │ Full
+///    └────── retry ──── Refused
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Wanted,
+    Asked,
+    Refused,
+    Ready,
+}
+
+#[derive(Debug)]
+struct Segment {
+    id: SegmentId,
+    bytes: usize,
+    state: State,
+}
+
+/// The segments of one log, oldest first; numbers rise without end.
+#[derive(Debug)]
+pub(super) struct Segments {
+    /// Full and written, or of an earlier incarnation.
+    full: VecDeque<(SegmentId, u64)>,
+    /// From the oldest that is not written to the end, to the last spare one.
+    ahead: VecDeque<Segment>,
+    /// Which of them is being filled.
+    filling: usize,
+    /// Where in it the next batch goes.
+    next: usize,
+    /// Of an ordinary one.
+    segment_bytes: usize,
+    highest: SegmentId,
+    /// The disk had no room for one, and has not made all that are wanted since.
+    low: bool,
+    /// Prepared in vain: a record was too large for them. Retired as soon as they are there.
+    unwanted: Vec<SegmentId>,
+    retire: VecDeque<SegmentId>,
+}
+
+impl Segments {
+    /// Begins with segment `first`, behind those of earlier incarnations.
+    pub(super) fn new(first: SegmentId, segment_bytes: usize, full: Vec<(SegmentId, u64)>) -> Segments {
+        assert!(full.iter().all(|(id, _)| *id < first), "a new incarnation writes to new segments");
+        assert!(segment_bytes.is_multiple_of(BLOCK_BYTES) && segment_bytes >= 4 * BLOCK_BYTES);
+        let mut segments = Segments {
+            full: full.into(),
+            ahead: VecDeque::new(),
+            filling: 0,
+            next: 0,
+            segment_bytes,
+            highest: first,
+            low: false,
+            unwanted: Vec::new(),
+            retire: VecDeque::new(),
+        };
+        segments.ahead.push_back(Segment { id: first, bytes: segment_bytes, state: State::Wanted });
+        segments.want_spares();
+        segments
+    }
+
+    fn want_spares(&mut self) {
+        while self.ahead.len() - 1 - self.filling < LOG_SPARE_SEGMENTS {
+            self.want(self.segment_bytes);
+        }
+    }
+
+    fn want(&mut self, bytes: usize) {
+        self.highest = SegmentId(self.highest.0 + 1);
+        self.ahead.push_back(Segment { id: self.highest, bytes, state: State::Wanted });
+    }
+
+    /// The segment being filled, and where its next batch goes.
+    pub(super) fn position(&self) -> (SegmentId, usize) {
+        (self.ahead[self.filling].id, self.next)
+    }
+
+    /// Bytes of the segment being filled.
+    pub(super) fn bytes(&self) -> usize {
+        self.ahead[self.filling].bytes
+    }
+
+    /// Bytes of an ordinary segment.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes as u64
+    }
+
+    /// The next batch goes to `offset` of the segment being filled.
+    pub(super) fn go_on_at(&mut self, offset: usize) {
+        self.next = offset.next_multiple_of(BLOCK_BYTES);
+    }
+
+    /// Goes on in the next segment, which is to hold `bytes` at least.
+    pub(super) fn roll(&mut self, bytes: usize) {
+        if bytes > self.segment_bytes {
+            self.drop_spares();
+            self.want(bytes.next_multiple_of(BLOCK_BYTES));
+        }
+        self.filling += 1;
+        self.next = 0;
+        self.want_spares();
+    }
+
+    /// The spare segments are too small for what comes next, and numbers only rise.
+    fn drop_spares(&mut self) {
+        for spare in self.ahead.drain(self.filling + 1..) {
+            match spare.state {
+                State::Ready => self.retire.push_back(spare.id),
+                State::Asked => self.unwanted.push(spare.id),
+                State::Wanted | State::Refused => {}
+            }
+        }
+    }
+
+    /// Whether `segment` can be written to.
+    pub(super) fn is_ready(&self, segment: SegmentId) -> bool {
+        self.ahead.iter().any(|known| known.id == segment && known.state == State::Ready)
+    }
+
+    /// All that lies before `segment` is written.
+    pub(super) fn written_up_to(&mut self, segment: SegmentId) {
+        while self.ahead.front().is_some_and(|oldest| oldest.id < segment) {
+            let oldest = self.ahead.pop_front().expect("looked at above");
+            self.full.push_back((oldest.id, oldest.bytes as u64));
+            self.filling -= 1;
+        }
+    }
+
+    /// What the disk is asked for next.
+    pub(super) fn poll_request(&mut self) -> Option<DiskRequest> {
+        if let Some(segment) = self.retire.pop_front() {
+            return Some(DiskRequest::Retire { segment });
+        }
+        let wanted = self.ahead.iter_mut().find(|segment| segment.state == State::Wanted)?;
+        wanted.state = State::Asked;
+        Some(DiskRequest::Prepare { segment: wanted.id, bytes: wanted.bytes as u64 })
+    }
+
+    /// The disk has made `segment` ready, or has no room for it.
+    pub(super) fn handle_prepared(&mut self, segment: SegmentId, has_room: bool) {
+        if let Some(index) = self.unwanted.iter().position(|unwanted| *unwanted == segment) {
+            self.unwanted.swap_remove(index);
+            self.retire.extend(has_room.then_some(segment));
+            return;
+        }
+        let known = self.ahead.iter_mut().find(|known| known.id == segment);
+        let known = known.expect("the disk answers what it was asked");
+        assert!(known.state == State::Asked, "the disk answers once");
+        known.state = if has_room { State::Ready } else { State::Refused };
+        if !has_room {
+            self.low = true;
+        } else if self.ahead.iter().all(|segment| segment.state == State::Ready) {
+            self.low = false;
+        }
+    }
+
+    /// The disk has no room for all segments that the log wants ahead.
+    pub(super) fn is_low(&self) -> bool {
+        self.low
+    }
+
+    /// Asks again for what was refused.
+    pub(super) fn retry(&mut self) {
+        for segment in self.ahead.iter_mut().filter(|segment| segment.state == State::Refused) {
+            segment.state = State::Wanted;
+        }
+    }
+
+    /// Nobody needs what lies in full segments before `segment`.
+    pub(super) fn retire_before(&mut self, segment: SegmentId) {
+        while let Some((id, _)) = self.full.front().copied().filter(|(id, _)| *id < segment) {
+            self.full.pop_front();
+            self.retire.push_back(id);
+        }
+    }
+
+    /// The segments that hold records, or are being filled: how many, and their bytes up to where the next batch goes.
+    pub(super) fn used(&self) -> (usize, u64) {
+        let filling = self.ahead.iter().take(self.filling).map(|segment| segment.bytes as u64);
+        let full = self.full.iter().map(|(_, bytes)| *bytes);
+        (self.full.len() + self.filling + 1, filling.chain(full).sum::<u64>() + self.next as u64)
+    }
+
+    /// The oldest segment that holds records of this log.
+    pub(super) fn oldest(&self) -> SegmentId {
+        self.full.front().map_or(self.ahead[0].id, |(id, _)| *id)
+    }
+}

@@ -1,0 +1,293 @@
+//! A journal over a disk in memory that answers when the test says so.
+
+use super::*;
+use crate::base::limits::LOG_SPARE_SEGMENTS;
+use crate::base::shard_set::ShardId;
+use crate::log::codec::scribe::Scribe;
+use crate::log::disk::BLOCK_BYTES;
+use crate::log::format::{BATCH_HEADER_BYTES, BatchHeader, RECORD_HEADER_BYTES, RecordHeader, Seal};
+use crate::log::{Log, codec};
+use std::collections::BTreeMap;
+
+const IDENTITY: LogIdentity = LogIdentity { generation: 1, shard: ShardId::new(0), salt: 17 };
+const SEGMENT_BYTES: u64 = 16 * BLOCK_BYTES as u64;
+
+/// What is asked of it waits until the test has it done.
+#[derive(Default)]
+struct MemoryDisk {
+    segments: BTreeMap<SegmentId, Vec<u8>>,
+    asked: Vec<DiskRequest>,
+}
+
+impl MemoryDisk {
+    fn take_requests(&mut self, log: &mut Log) {
+        while let Some(request) = log.poll_disk() {
+            self.asked.push(request);
+        }
+        let writes = self.asked.iter().filter(|asked| matches!(asked, DiskRequest::Write { .. })).count();
+        assert!(writes <= 1, "one write at a time");
+    }
+
+    /// Does what was asked as number `index` of those that wait.
+    fn carry_out(&mut self, index: usize) -> DiskDone {
+        match self.asked.remove(index) {
+            DiskRequest::Prepare { segment, bytes } => {
+                let fresh = self.segments.insert(segment, vec![0xA5; bytes as usize]).is_none();
+                assert!(fresh, "{segment:?} is used twice");
+                DiskDone::Prepared { segment, result: Ok(()) }
+            }
+            DiskRequest::Write { segment, offset, block, durable } => {
+                assert!(durable && offset.is_multiple_of(BLOCK_BYTES as u64));
+                assert!(block.bytes().len().is_multiple_of(BLOCK_BYTES));
+                let file = self.segments.get_mut(&segment).expect("prepared first");
+                file[offset as usize..][..block.bytes().len()].copy_from_slice(block.bytes());
+                DiskDone::Written { segment, offset, block, result: Ok(()) }
+            }
+            DiskRequest::Retire { segment } => {
+                self.segments.remove(&segment).expect("prepared first");
+                DiskDone::Retired { segment }
+            }
+            DiskRequest::Read { .. } => unreachable!("a journal does not read"),
+        }
+    }
+
+    /// Refuses what was asked as number `index`.
+    fn refuse(&mut self, index: usize, error: DiskError) -> DiskDone {
+        match self.asked.remove(index) {
+            DiskRequest::Prepare { segment, .. } => DiskDone::Prepared { segment, result: Err(error) },
+            DiskRequest::Write { segment, offset, block, .. } => {
+                DiskDone::Written { segment, offset, block, result: Err(error) }
+            }
+            other => panic!("{other:?} cannot fail"),
+        }
+    }
+
+    /// Does everything until nothing more is asked for. Returns the newest record that is committed.
+    fn settle(&mut self, log: &mut Log) -> Lsn {
+        let mut committed = Lsn::NONE;
+        self.take_requests(log);
+        while !self.asked.is_empty() {
+            let done = self.carry_out(0);
+            committed = committed.max(log.handle_disk(done).expect("the disk is fine").unwrap_or_default());
+            self.take_requests(log);
+        }
+        committed
+    }
+
+    /// All records there are, by walking the batches: the scan of a log that has no damage, as simple as can be.
+    fn records(&self) -> Vec<(Lsn, String)> {
+        let mut found = Vec::new();
+        for (id, bytes) in &self.segments {
+            let seal = Seal::of(IDENTITY, *id);
+            let mut offset = BLOCK_BYTES;
+            while let Some(header) = BatchHeader::read(seal, bytes, offset) {
+                let mut at = offset + BATCH_HEADER_BYTES;
+                for index in 0..header.records {
+                    let lsn = header.first.plus(index);
+                    found.push((
+                        lsn,
+                        self.record_at(Place { segment: *id, offset: at as u32, bytes: 0 }, lsn),
+                    ));
+                    at += RecordHeader::peek(bytes, at).expect("within the segment").extent();
+                }
+                assert_eq!(at - offset, BATCH_HEADER_BYTES + header.bytes as usize);
+                offset += header.extent();
+            }
+        }
+        found
+    }
+
+    fn record_at(&self, place: Place, lsn: Lsn) -> String {
+        let (bytes, at) = (&self.segments[&place.segment], place.offset as usize);
+        let header = RecordHeader::peek(bytes, at).expect("within the segment");
+        assert!(header.holds(Seal::of(IDENTITY, place.segment), bytes, at) && header.lsn(lsn) == lsn);
+        let payload = &bytes[at + RECORD_HEADER_BYTES..][..header.length as usize];
+        format!("{:?}", codec::decode(header.kind, payload).expect("as it was written"))
+    }
+}
+
+fn config() -> JournalConfig {
+    JournalConfig {
+        identity: IDENTITY,
+        incarnation: Incarnation(1),
+        segment_bytes: SEGMENT_BYTES,
+        first: SegmentId(1),
+        held: Vec::new(),
+        durable: true,
+        planted: Planted::default(),
+    }
+}
+
+fn log() -> Log {
+    Log::over(Journal::new(config()))
+}
+
+/// A record of so many bytes, and little more.
+fn large(bytes: usize) -> Record<'static> {
+    let topic = "x".repeat(bytes);
+    Record::RetainedCleared { topic: topic.into() }
+}
+
+#[test]
+fn one_write_is_under_way_and_the_next_has_what_came_meanwhile() {
+    let (mut log, mut disk) = (log(), MemoryDisk::default());
+    disk.settle(&mut log);
+    assert!(log.is_quiet() && log.keeps());
+    let first = log.append(&large(10));
+    disk.take_requests(&mut log);
+    let second = log.append(&large(100));
+    let third = log.append(&large(200));
+    disk.take_requests(&mut log);
+    assert_eq!(disk.asked.len(), 1, "the second batch waits for the first");
+    let done = disk.carry_out(0);
+    assert_eq!(log.handle_disk(done), Ok(Some(first)));
+    disk.take_requests(&mut log);
+    let done = disk.carry_out(0);
+    assert_eq!(log.handle_disk(done), Ok(Some(third)));
+    assert!(second < third && log.is_quiet() && log.poll_disk().is_none());
+    assert_eq!(disk.records().len(), 3);
+}
+
+/// Records of all kinds and sizes, the disk answering late and in any order: all are there, in order, and where the log said.
+#[test]
+fn everything_is_where_the_log_says_it_is() {
+    for seed in 0..8 {
+        let mut scribe = Scribe::new(seed);
+        let (mut log, mut disk) = (log(), MemoryDisk::default());
+        let mut expected = Vec::new();
+        let mut committed = Lsn::NONE;
+        for step in 0..800 {
+            let record = if step % 40 == 39 { large(scribe.below(9_000) as usize) } else { scribe.record() };
+            if matches!(record, Record::Stopped) {
+                continue;
+            }
+            let lsn = log.append(&record);
+            expected.push((lsn, format!("{record:?}"), log.place_of_newest().expect("on disk")));
+            if scribe.below(3) == 0 {
+                disk.take_requests(&mut log);
+                if !disk.asked.is_empty() {
+                    let index = scribe.below(disk.asked.len() as u64) as usize;
+                    let done = disk.carry_out(index);
+                    let now = log.handle_disk(done).expect("the disk is fine");
+                    assert!(now.is_none_or(|now| now > committed && now <= lsn));
+                    committed = now.unwrap_or(committed);
+                }
+            }
+        }
+        assert_eq!(disk.settle(&mut log).max(committed), log.newest());
+        let found = disk.records();
+        assert_eq!(found.len(), expected.len());
+        for ((lsn, text, place), found) in expected.iter().zip(&found) {
+            assert_eq!((lsn, text), (&found.0, &found.1));
+            assert_eq!(*text, disk.record_at(*place, *lsn));
+        }
+        let (segments, bytes) = log.journal().expect("on disk").used();
+        assert!(segments > 3 && bytes <= segments as u64 * SEGMENT_BYTES);
+        assert_eq!(disk.segments.len(), segments + LOG_SPARE_SEGMENTS);
+    }
+}
+
+#[test]
+fn a_record_larger_than_a_segment_gets_one_of_its_own() {
+    let (mut log, mut disk) = (log(), MemoryDisk::default());
+    log.append(&large(10));
+    disk.take_requests(&mut log);
+    // One spare segment is there, one is on its way: neither is large enough.
+    let done = disk.carry_out(0);
+    assert_eq!(log.handle_disk(done), Ok(None));
+    let done = disk.carry_out(0);
+    assert_eq!(log.handle_disk(done), Ok(None));
+    let huge = log.append(&large(3 * SEGMENT_BYTES as usize));
+    let last = log.append(&large(10));
+    assert_eq!(disk.settle(&mut log), last);
+    let records = disk.records();
+    assert_eq!(records.iter().map(|(lsn, _)| *lsn).collect::<Vec<_>>().len(), 3);
+    assert!(records[1].0 == huge && records[1].1.len() > 3 * SEGMENT_BYTES as usize);
+    let sizes: Vec<usize> =
+        disk.segments.values().map(|bytes| bytes.len() / SEGMENT_BYTES as usize).collect();
+    assert_eq!(sizes, [1, 3, 1, 1], "the spare ones that were too small are given back");
+}
+
+#[test]
+fn a_full_disk_makes_room_low_until_there_is_space() {
+    let (mut log, mut disk) = (log(), MemoryDisk::default());
+    disk.settle(&mut log);
+    assert_eq!(log.room(), Room::Ample);
+    let filled = log.append(&large(SEGMENT_BYTES as usize - 3 * BLOCK_BYTES));
+    log.append(&large(2 * BLOCK_BYTES));
+    disk.take_requests(&mut log);
+    let done = disk.carry_out(0);
+    assert_eq!(log.handle_disk(done), Ok(Some(filled)));
+    disk.take_requests(&mut log);
+    let prepare = disk.asked.iter().position(|asked| matches!(asked, DiskRequest::Prepare { .. }));
+    let done = disk.refuse(prepare.expect("a spare segment is wanted"), DiskError::Full);
+    assert_eq!(log.handle_disk(done), Ok(None));
+    assert_eq!(log.room(), Room::Low);
+    // What frees space still goes to the segment that is there.
+    let freeing = log.append(&large(10));
+    assert_eq!(disk.settle(&mut log), freeing);
+    assert!(log.is_quiet() && log.room() == Room::Low, "nobody asks before it is time");
+    log.retry_room();
+    disk.take_requests(&mut log);
+    let done = disk.refuse(0, DiskError::Full);
+    assert_eq!((log.handle_disk(done), log.room()), (Ok(None), Room::Low));
+    log.retry_room();
+    disk.settle(&mut log);
+    assert_eq!(log.room(), Room::Ample);
+}
+
+#[test]
+fn what_is_retired_is_asked_for_again() {
+    let (mut log, mut disk) = (log(), MemoryDisk::default());
+    for _ in 0..40 {
+        log.append(&large(2 * BLOCK_BYTES));
+        disk.settle(&mut log);
+    }
+    let journal = log.journal().expect("on disk");
+    let (segments, filling) = (journal.used().0, journal.filling());
+    assert!(segments > 5 && journal.oldest() == SegmentId(1));
+    log.retire_before(filling);
+    disk.settle(&mut log);
+    let journal = log.journal().expect("on disk");
+    assert!(journal.used().0 == 1 && journal.oldest() == filling);
+    assert_eq!(disk.segments.keys().next(), Some(&filling));
+    log.retire_before(SegmentId(filling.0 + 1));
+    assert!(log.poll_disk().is_none(), "what is being filled stays");
+}
+
+#[test]
+fn a_failed_write_ends_the_log() {
+    let (mut log, mut disk) = (log(), MemoryDisk::default());
+    disk.settle(&mut log);
+    log.append(&large(10));
+    disk.take_requests(&mut log);
+    log.append(&large(10));
+    let done = disk.refuse(0, DiskError::Failed(5));
+    let failure = log.handle_disk(done).expect_err("the write failed");
+    assert_eq!(
+        failure.to_string(),
+        "segment 1 of the log cannot be written: Input/output error (os error 5)"
+    );
+    assert!(log.poll_disk().is_none() && log.failure() == Some(failure) && !log.is_quiet());
+}
+
+#[test]
+fn too_much_that_waits_is_a_backlog_until_it_is_written() {
+    let (mut log, mut disk) = (log(), MemoryDisk::default());
+    disk.settle(&mut log);
+    while !log.is_backlogged() {
+        log.append(&large(1024 * 1024));
+    }
+    assert!(disk.settle(&mut log) == log.newest() && !log.is_backlogged());
+}
+
+#[test]
+fn a_run_that_ends_in_order_says_so_last() {
+    let (mut log, mut disk) = (log(), MemoryDisk::default());
+    log.append(&large(10));
+    let stopped = log.stop();
+    assert!(!log.is_quiet());
+    assert_eq!(disk.settle(&mut log), stopped);
+    assert!(log.is_quiet());
+    assert_eq!(disk.records().last(), Some(&(stopped, "Stopped".to_owned())));
+}
