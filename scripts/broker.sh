@@ -1,4 +1,4 @@
-# Sourced by figures.sh and done-when.sh: a scratch folder, the tools, a release build, one broker at a time.
+# Sourced by figures.sh, done-when.sh and durable.sh: a scratch folder, the tools, a release build, one broker at a time.
 # shellcheck shell=bash
 
 work=$(mktemp -d)
