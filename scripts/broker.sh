@@ -22,9 +22,9 @@ need_tools() {
     done
 }
 
-# Builds broker and load generator; sets bin to where they lie.
+# Builds broker, load generator and ledger; sets bin to where they lie.
 build_release() {
-    cargo build --release --bin shardmq --bin shardmq-bench --workspace >&2
+    cargo build --release --bin shardmq --bin shardmq-bench --bin shardmq-ledger --workspace >&2
     bin=${CARGO_TARGET_DIR:-target}/release
     ulimit -n "$(ulimit -Hn)"
 }
