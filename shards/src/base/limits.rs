@@ -141,6 +141,8 @@ pub const LOG_BLOCK_KEPT_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of one write to a log, unless one record alone is more: a write that takes longer than some milliseconds delays what comes behind it, and larger
 /// ones are not faster.
 pub const LOG_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a segment that recovery reads at a time: what it has read in vain of a segment that ended early.
+pub const LOG_SCAN_BYTES: usize = 1024 * 1024;
 /// Bytes of a log that wait to be written before publishers do: two of the largest writes, so that the disk never waits.
 pub const LOG_BACKLOG_BYTES_MAX: usize = 2 * LOG_BATCH_BYTES_MAX;
 /// How long the last output of a connection that is being closed may take: a broker that stops is gone within 5 s, all of it included.

@@ -85,9 +85,9 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// Writes the header of a segment over the start of `block`, which is one block of zeros.
-pub(super) fn put_segment_header(identity: LogIdentity, segment: SegmentId, block: &mut [u8]) {
+pub(super) fn put_segment_header(identity: LogIdentity, segment: SegmentId, version: u16, block: &mut [u8]) {
     block[4..12].copy_from_slice(&SEGMENT_MAGIC);
-    block[12..14].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    block[12..14].copy_from_slice(&version.to_le_bytes());
     block[14..16].copy_from_slice(&(identity.shard.index() as u16).to_le_bytes());
     block[16..24].copy_from_slice(&identity.generation.to_le_bytes());
     block[24..32].copy_from_slice(&segment.0.to_le_bytes());
@@ -282,12 +282,10 @@ mod tests {
     #[test]
     fn a_segment_says_which_it_is() {
         let mut block = vec![0; BLOCK_BYTES];
-        put_segment_header(IDENTITY, SegmentId(4), &mut block);
+        put_segment_header(IDENTITY, SegmentId(4), FORMAT_VERSION, &mut block);
         assert_eq!(SegmentHeader::read(IDENTITY, SegmentId(4), &block), SegmentHeader::Own);
         assert_eq!(SegmentHeader::read(IDENTITY, SegmentId(5), &block), SegmentHeader::Other);
-        block[12] += 1;
-        let seal = Seal::of(IDENTITY, SegmentId(4));
-        seal.put(&mut block[..40]);
+        put_segment_header(IDENTITY, SegmentId(4), FORMAT_VERSION + 1, &mut block);
         let version = SegmentHeader::Version(FORMAT_VERSION + 1);
         assert_eq!(SegmentHeader::read(IDENTITY, SegmentId(4), &block), version);
     }

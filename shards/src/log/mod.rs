@@ -3,13 +3,11 @@
 //! `writer` is the shard's end; `bodies` are the messages that it still needs; `record` says what is written, `image` what all of it means;
 //! `resolve` makes the images of all shards agree, `rehome` makes them those of another number of shards; `disk` is what the drivers do for it;
 //! `gate` holds outputs until their record is committed. `codec` makes records bytes, `format` is the frame around them, `journal` gathers them into
-//! batches and those into segments; `on_disk` is what the driver sees of all that. Sans-IO like everything below the drivers.
+//! batches and those into segments; `on_disk` is what the driver sees of all that, and `scan` reads it again. Sans-IO like everything below the drivers.
 
 mod bodies;
-#[allow(dead_code, reason = "the scan, which comes next, reads what is written")]
 mod codec;
 mod disk;
-#[allow(dead_code, reason = "the scan, which comes next, reads what is written")]
 mod format;
 mod gate;
 mod image;
@@ -18,6 +16,7 @@ mod on_disk;
 mod record;
 mod rehome;
 mod resolve;
+mod scan;
 mod writer;
 
 pub use bodies::{Bodies, Body};
@@ -35,4 +34,5 @@ pub use record::{
 };
 pub use rehome::rehome;
 pub use resolve::resolve;
+pub use scan::{Damage, Damaged, ReadSegment, ScanError, ScanReport, Torn, scan};
 pub use writer::Log;

@@ -3,7 +3,7 @@
 use crate::base::lsn::Lsn;
 use crate::log::disk::{BLOCK_BYTES, Block, SegmentId};
 use crate::log::format::{
-    BATCH_HEADER_BYTES, BatchHeader, LogIdentity, Place, RECORD_HEADER_BYTES, RecordHeader,
+    BATCH_HEADER_BYTES, BatchHeader, FORMAT_VERSION, LogIdentity, Place, RECORD_HEADER_BYTES, RecordHeader,
     SEGMENT_HEADER_BYTES, Seal, put_segment_header, record_extent,
 };
 
@@ -41,7 +41,7 @@ impl Batch {
         if offset == 0 {
             let header = block.make_room(SEGMENT_HEADER_BYTES);
             header.fill(0);
-            put_segment_header(identity, segment, header);
+            put_segment_header(identity, segment, FORMAT_VERSION, header);
         }
         block.make_room(BATCH_HEADER_BYTES);
         Batch {

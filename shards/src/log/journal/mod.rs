@@ -5,6 +5,8 @@
 
 mod batch;
 mod failure;
+#[cfg(test)]
+pub(super) mod memory_disk;
 mod segments;
 #[cfg(test)]
 mod tests;
