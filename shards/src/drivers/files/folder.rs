@@ -1,6 +1,6 @@
 //! The folder of one log: its segments by name.
 
-use super::segment::SegmentFile;
+use super::segment::{SegmentFile, Ways};
 use super::{Watermark, disk_error};
 use crate::base::limits::{RESERVE_SEGMENTS, RETIRED_SEGMENTS_KEPT};
 use crate::log::{DiskError, SegmentId};
@@ -28,6 +28,7 @@ pub struct StoredSegment {
 pub struct Folder {
     path: PathBuf,
     watermark: Watermark,
+    ways: Ways,
     /// Segments that nobody needs, kept to be used again: the longest kept first.
     retired: VecDeque<StoredSegment>,
     /// Segments made ready in this run, up to the reserve.
@@ -79,7 +80,13 @@ impl Folder {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error),
         }
-        Ok(Folder { path: path.to_owned(), watermark, retired: VecDeque::new(), prepared: 0 })
+        let ways = Ways::default();
+        Ok(Folder { path: path.to_owned(), watermark, ways, retired: VecDeque::new(), prepared: 0 })
+    }
+
+    /// The folder with its files kept in these ways.
+    pub fn with_ways(self, ways: Ways) -> Folder {
+        Folder { ways, ..self }
     }
 
     /// The segments in the folder at `path`, by number.
@@ -126,7 +133,7 @@ impl Folder {
         let retired = self.retired.remove(at).expect("found just now");
         let path = self.path_of(segment);
         rename(self.path_of(retired.segment), &path)?;
-        SegmentFile::open(&path).map(Some)
+        SegmentFile::open(&path, self.ways).map(Some)
     }
 
     fn make(&mut self, segment: SegmentId, bytes: u64) -> Result<SegmentFile, DiskError> {
@@ -136,7 +143,7 @@ impl Folder {
             return Err(DiskError::Full);
         }
         let unfinished = self.path.join(UNFINISHED);
-        let made = SegmentFile::make(&unfinished, bytes)
+        let made = SegmentFile::make(&unfinished, bytes, self.ways)
             .and_then(|file| rename(&unfinished, self.path_of(segment)).map(|()| file));
         made.map_err(|error| {
             // What it took goes back at once; if that fails too, the next start does it.
@@ -152,7 +159,7 @@ impl Folder {
         // Not there: it was retired in the run before, which a crash ended.
         let Ok(told) = rustix::fs::stat(&path) else { return };
         let bytes = u64::try_from(told.st_size).unwrap_or_default();
-        let room = self.watermark.leaves(&self.path, 0).unwrap_or(false);
+        let room = self.ways.recycle && self.watermark.leaves(&self.path, 0).unwrap_or(false);
         if self.retired.len() < RETIRED_SEGMENTS_KEPT && room {
             self.retired.push_back(StoredSegment { segment, bytes });
         } else if let Err(error) = unlink(&path) {

@@ -21,8 +21,8 @@ mod tests;
 pub use flusher::FileDisk;
 pub use folder::{Folder, StoredSegment, make_private_folder, segment_name, sync_folder};
 pub use keeper::{Keeper, KeeperPort, Kept};
-pub use segment::SegmentFile;
 pub(super) use segment::advance;
+pub use segment::{SegmentFile, Ways};
 pub use space::Watermark;
 
 use crate::log::DiskError;

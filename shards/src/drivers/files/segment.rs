@@ -10,6 +10,21 @@ use crate::log::{BLOCK_BYTES, Block};
 /// Zeros written at a time while a segment is made.
 const ZEROS_BYTES: usize = 1 << 20;
 
+/// How segment files are kept. Anything but the default is there to test what a power cut finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ways {
+    /// Written past the page cache where the file system can.
+    pub direct: bool,
+    /// Segments that nobody needs are used again instead of new ones.
+    pub recycle: bool,
+}
+
+impl Default for Ways {
+    fn default() -> Ways {
+        Ways { direct: true, recycle: true }
+    }
+}
+
 /// A segment that can be written: its space is taken, its name is on disk.
 #[derive(Debug)]
 pub struct SegmentFile {
@@ -23,8 +38,8 @@ impl SegmentFile {
     ///
     /// The zeros are written, not only allocated: otherwise every first write to a place would have to change the file system's own metadata
     /// and wait for its journal, which costs as much as the write itself.
-    pub(super) fn make(path: &Path, bytes: u64) -> Result<SegmentFile, Errno> {
-        let file = SegmentFile::open_with(path, OFlags::CREATE | OFlags::EXCL)?;
+    pub(super) fn make(path: &Path, bytes: u64, ways: Ways) -> Result<SegmentFile, Errno> {
+        let file = SegmentFile::open_with(path, OFlags::CREATE | OFlags::EXCL, ways)?;
         match fallocate(&file.fd, FallocateFlags::empty(), 0, bytes) {
             // Some file systems cannot; the zeros below take the space just as well.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
@@ -49,13 +64,16 @@ impl SegmentFile {
     }
 
     /// Opens one that was made before.
-    pub(super) fn open(path: &Path) -> Result<SegmentFile, Errno> {
-        SegmentFile::open_with(path, OFlags::empty())
+    pub(super) fn open(path: &Path, ways: Ways) -> Result<SegmentFile, Errno> {
+        SegmentFile::open_with(path, OFlags::empty(), ways)
     }
 
-    fn open_with(path: &Path, more: OFlags) -> Result<SegmentFile, Errno> {
+    fn open_with(path: &Path, more: OFlags, ways: Ways) -> Result<SegmentFile, Errno> {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | more;
         let private = Mode::RUSR | Mode::WUSR;
+        if !ways.direct {
+            return open(path, flags, private).map(|fd| SegmentFile { fd, direct: false });
+        }
         match open(path, flags | OFlags::DIRECT, private) {
             Ok(fd) => Ok(SegmentFile { fd, direct: true }),
             // Refused after the file was made: it is ours, and there now.

@@ -41,6 +41,18 @@ fn a_segment_is_full_of_zeros_and_private() {
 }
 
 #[test]
+fn files_are_kept_in_other_ways_where_that_is_asked_for() {
+    let scratch = Scratch::new();
+    let usual = folder(&scratch, Watermark::Bytes(0)).prepare(SegmentId(1), BYTES).expect("there is room");
+    assert!(usual.is_direct(), "the scratch folder's file system can");
+    let mut other = folder(&scratch, Watermark::Bytes(0)).with_ways(Ways { direct: false, recycle: false });
+    let file = other.prepare(SegmentId(2), BYTES).expect("there is room");
+    assert!(!file.is_direct());
+    other.retire(SegmentId(2));
+    assert_eq!(names(other.path()), [segment_name(SegmentId(1))], "not kept to be used again");
+}
+
+#[test]
 fn what_is_retired_is_used_again_under_the_new_name() {
     let scratch = Scratch::new();
     let mut folder = folder(&scratch, Watermark::Bytes(0));
