@@ -72,7 +72,8 @@ pub const SHARED_PAYLOAD_BYTES_MIN: usize = 4 * 1024;
 pub const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of the topics that have an alias towards one client: 32 long ones.
 pub const TOPIC_ALIAS_TOPIC_BYTES_MAX: usize = 8 * 1024;
-/// Bytes of replies (acknowledgements, pings) that a client may leave unread before it is closed: it is not reading at all.
+/// Bytes of replies (acknowledgements, pings) that a client may leave unread before it is closed: it is not reading at all. As many may wait for the
+/// log before the client's input does.
 pub const REPLY_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 /// Connections of one shard that have not sent their CONNECT; more stay in the kernel's backlog, so that half-open sockets cost no memory.
 pub const HALF_OPEN_MAX: usize = 4096;

@@ -34,6 +34,8 @@ pub enum Bug {
     DropNotCounted,
     /// A session's queue ignores its limit.
     QueueUnbounded,
+    /// A client id is given back to the coordinator before the log has its session's end.
+    ReleaseBeforeDeletion,
     /// PUBACK goes out before its log sequence number is committed.
     AckBeforeCommit,
     /// A retained query is answered before the lanes have reached the positions that it names.

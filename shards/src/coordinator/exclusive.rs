@@ -33,6 +33,12 @@ impl ExclusiveHolders {
         }
     }
 
+    /// As it was before the last end of the broker.
+    pub fn restore(&mut self, filter: &str, holder: (ShardId, u64)) {
+        let before = self.holders.insert(filter.into(), holder);
+        debug_assert_eq!(before, None, "one gives up before the next one gets it");
+    }
+
     /// Exclusive subscriptions held.
     pub fn len(&self) -> usize {
         self.holders.len()

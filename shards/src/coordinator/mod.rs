@@ -9,6 +9,7 @@
 
 mod directory;
 mod exclusive;
+mod recover;
 
 use crate::base::hash::HashKey;
 use crate::base::planted::{Bug, Planted};

@@ -49,8 +49,18 @@ pub struct ShardImage {
     pub newest: Lsn,
     /// The last record says that the run ended in order.
     pub stopped: bool,
+    /// Sessions that another one with the same client id has taken the place of: the log is to be told of their end.
+    pub superseded: Vec<SessionNumber>,
     /// What did not fit.
     pub oddities: Oddities,
+}
+
+impl ShardImage {
+    /// The filters that sessions hold exclusively, in a fixed order: both the shard and the coordinator number them by it.
+    pub fn exclusive(&self) -> impl Iterator<Item = &str> {
+        let subscriptions = self.sessions.values().flat_map(|session| &session.subscriptions);
+        subscriptions.filter(|(_, subscription)| subscription.exclusive).map(|(filter, _)| &**filter)
+    }
 }
 
 /// What a log says that fits nothing that it said before. Some of it is as it should be: the first segments that recovery needs speak of sessions

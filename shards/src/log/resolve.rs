@@ -141,6 +141,7 @@ fn drop_superseded(images: &mut [ShardImage]) {
     let lost: Vec<_> = lost.map(|pair| (pair[0].3, pair[0].2)).collect();
     for (shard, number) in lost {
         images[shard].sessions.remove(&number);
+        images[shard].superseded.push(number);
         images[shard].oddities.superseded += 1;
     }
 }

@@ -103,6 +103,8 @@ pub enum Control {
         /// Whether it would.
         room: bool,
     },
+    /// What the sender had before the last end of the broker is in force on all shards. Said once.
+    Restored,
 }
 
 /// A connection between its accept and its CONNACK, moving to the session's home shard.

@@ -260,6 +260,16 @@ impl InFlight {
         }
     }
 
+    /// The log has none of them from here on.
+    pub fn forget_kept(&mut self) {
+        for slot in self.slots.iter_mut().flatten() {
+            match &mut slot.state {
+                State::Puback(copy) | State::Pubrec(copy) => copy.kept = None,
+                State::Pubcomp(number) => *number = None,
+            }
+        }
+    }
+
     /// Messages whose payload is still kept: they count as in flight, the rest was delivered.
     pub fn undelivered(&self) -> usize {
         self.slots.iter().flatten().filter(|slot| !matches!(slot.state, State::Pubcomp(_))).count()

@@ -36,6 +36,14 @@ pub enum Publication {
 }
 
 impl Inbound {
+    /// Of a session that was kept: these ids are between PUBLISH and PUBREL.
+    pub fn restored(packet_ids: &[PacketId]) -> Inbound {
+        let mut received: Vec<_> =
+            packet_ids.iter().map(|id| Received { packet_id: *id, counted: false }).collect();
+        received.sort_unstable_by_key(|received| received.packet_id);
+        Inbound { received, unacknowledged: 0 }
+    }
+
     /// A QoS 1 PUBLISH arrived.
     ///
     /// # Errors

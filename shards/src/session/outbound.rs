@@ -301,6 +301,19 @@ impl Outbound {
         self.in_flight.copies().chain(waiting).filter_map(|copy| copy.kept)
     }
 
+    /// The log forgets the session: it has none of the copies from here on. Returns those of which it had a body.
+    pub fn forget_kept(&mut self) -> Vec<KeptCopy> {
+        let forgotten = self.kept().collect();
+        self.in_flight.forget_kept();
+        if let Some(waiting) = &mut self.waiting {
+            waiting.revise(|copy| {
+                copy.kept = None;
+                true
+            });
+        }
+        forgotten
+    }
+
     /// Whether a pump could have something to do.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_none() && self.in_flight.is_resent()

@@ -25,6 +25,31 @@ impl Will {
         }
     }
 
+    /// A will that was kept before.
+    pub fn restored(
+        message: Message,
+        delay_seconds: u32,
+        expiry_seconds: Option<u32>,
+        author: Option<Box<KeptAuthor>>,
+    ) -> Will {
+        Will { message, delay_seconds, expiry_seconds, author }
+    }
+
+    /// The message, without expiry.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// [`Will::delay`] in seconds.
+    pub fn delay_seconds(&self) -> u32 {
+        self.delay_seconds
+    }
+
+    /// Seconds after its publication that it expires.
+    pub fn expiry_seconds(&self) -> Option<u32> {
+        self.expiry_seconds
+    }
+
     /// Where it is to go.
     pub fn topic(&self) -> &str {
         self.message.topic()

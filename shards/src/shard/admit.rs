@@ -131,12 +131,16 @@ impl Shard {
         let mut rewritten = None;
         if let Some(author) = will.author() {
             if !self.may_publish(author.as_author(), topic) {
+                self.log_will_lost(of);
                 return self.publish_denied(author.clone(), topic);
             }
             rewritten = self.rewrite_topic(author.as_author(), asked, message.topic());
         }
         match admitted(rewritten.as_deref().unwrap_or(message.topic()), delays) {
-            None => self.counters.topic_refused += 1,
+            None => {
+                self.log_will_lost(of);
+                self.counters.topic_refused += 1;
+            }
             Some(Admitted { topic, delay: Some(delay) }) => {
                 self.delay_will(now, &message, of, (delay, topic))
             }

@@ -3,7 +3,6 @@
 use super::connect::expiry_seconds;
 use super::connection::Phase;
 use super::reply::Reply;
-use super::session::Session;
 use super::{Action, CloseMode, ConnectionKey, Shard};
 use crate::base::lsn::Lsn;
 use crate::base::time::Time;
@@ -66,14 +65,10 @@ impl Shard {
         })
     }
 
-    /// The CONNACK of a durable session waits for its log record, and for interest that its resumed subscriptions depend on.
+    /// The interest that resumed subscriptions depend on is applied: CONNACK waits for the log, if its CONNECT changed what that has.
     pub(super) fn connack_when_logged(&mut self, now: Time, key: ConnectionKey) {
-        let Some(session) = self.connections.get(key).and_then(|connection| connection.session) else {
-            return;
-        };
-        let durable = self.sessions.get(session).is_some_and(Session::is_durable);
-        let lsn = if durable { self.log.number() } else { Lsn::NONE };
-        self.reply(now, key, lsn, Reply::Connack);
+        // Its records are those that the connection waits for since it was attached.
+        self.reply(now, key, Lsn::NONE, Reply::Connack);
     }
 
     /// CONNACK goes out: the connection is in service.

@@ -97,6 +97,8 @@ pub struct Connection {
     pub(super) stall_timer: Option<TimerKey>,
     /// No acknowledgement overtakes the one of an earlier record [MQTT-4.6.0-2].
     pub(super) last_lsn: Lsn,
+    /// Bytes of its replies that wait for the log.
+    pub(super) held_bytes: u32,
     /// The client's Maximum Packet Size: nothing larger is sent.
     pub(super) packet_bytes_max: u32,
     /// Topic aliases that it may be sent.
@@ -156,6 +158,7 @@ impl Connection {
             timer: None,
             stall_timer: None,
             last_lsn: Lsn::NONE,
+            held_bytes: 0,
             packet_bytes_max: u32::MAX,
             alias_max: 0,
             topic_aliases: None,

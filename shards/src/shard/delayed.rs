@@ -6,17 +6,18 @@
 use super::deadlines::Deadline;
 use super::input::Flow;
 use super::peers::LaneWaiter;
-use super::publish::{Kept, KeptMessage};
 use super::reply::Reply;
 use super::session::SessionKey;
+use super::will_queue::{Kept, KeptMessage};
 use super::{ConnectionKey, Shard};
 use crate::base::limits::{DELAY_SECONDS_MAX, Limits};
 use crate::base::lsn::Lsn;
 use crate::base::time::Time;
 use crate::base::wheel::TimerKey;
+use crate::log::{Cause, Occasion};
 use crate::session::Publication;
 use crate::topics::TopicName;
-use crate::wire::{Message, Publish, QoS, ReasonCode, Violation};
+use crate::wire::{Message, PacketId, Publish, QoS, ReasonCode, Violation};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -111,7 +112,7 @@ impl Shard {
         let lsn = if publication == Publication::Repeated {
             self.newest_lsn()
         } else {
-            self.keep_delayed(now, now + delay, message, of)
+            self.accept_delayed(now, now + delay, (message, of), publish.packet_id)
         };
         match (publish.qos, publish.packet_id) {
             (QoS::ExactlyOnce, Some(id)) => self.reply(now, key, lsn, Reply::Pubrec(id, ReasonCode::Success)),
@@ -131,24 +132,46 @@ impl Shard {
     ) {
         let message = will.with_topic(topic);
         if self.delayed.has_room(&message, &self.limits) {
-            self.keep_delayed(now, now + delay, message, of);
+            let kept = self.keep_message(message, of);
+            let kept = self.park_will(kept, of, Occasion::At(now + delay));
+            self.keep_delayed(now, now + delay, kept);
         } else {
+            self.log_will_lost(of);
             self.counters.delayed_refused += 1;
         }
     }
 
-    /// Returns the log record that an acknowledgement waits for.
-    fn keep_delayed(&mut self, now: Time, at: Time, message: Message, of: SessionKey) -> Lsn {
-        let kept = message.qos() > QoS::AtMostOnce || message.retain();
-        let bytes = message.memory_bytes();
-        let message = self.keep_message(message, of);
+    /// Takes a message of a session in. Returns the log record that its acknowledgement waits for.
+    fn accept_delayed(
+        &mut self,
+        now: Time,
+        at: Time,
+        (message, of): (Message, SessionKey),
+        packet_id: Option<PacketId>,
+    ) -> Lsn {
+        let session = self.sessions.get(of).expect("a connected client has its session");
+        let cause = match packet_id.filter(|_| message.qos() == QoS::ExactlyOnce && session.is_durable()) {
+            Some(packet_id) => Cause::Received(session.number, packet_id),
+            None => Cause::None,
+        };
+        let mut kept = self.keep_message(message, of);
+        if KeptMessage::is_logged(&kept.message) {
+            kept = self.log_parked(kept, Occasion::At(at), cause);
+        }
+        let lsn = if kept.cause == Cause::None { Lsn::NONE } else { self.newest_lsn() };
+        self.keep_delayed(now, at, kept);
+        lsn
+    }
+
+    /// Keeps a message until `at`.
+    pub(super) fn keep_delayed(&mut self, now: Time, at: Time, kept: KeptMessage) {
+        let bytes = kept.message.memory_bytes();
         let delayed = &mut self.delayed;
         delayed.bytes += bytes;
         delayed.accepted += 1;
-        delayed.waiting.insert((at, delayed.accepted), message);
+        delayed.waiting.insert((at, delayed.accepted), kept);
         self.counters.delayed_accepted += 1;
         self.arm_delayed(now);
-        if kept { self.log.number() } else { Lsn::NONE }
     }
 
     /// One timer stands for all: that of the first.
@@ -184,6 +207,7 @@ impl Shard {
             let message = &waiting.message;
             if message.expires_at().is_some_and(|at| at <= now) {
                 self.counters.delayed_expired += 1;
+                self.log_unparked(waiting.cause);
             } else {
                 match self.publish_kept(now, &waiting) {
                     Kept::Published => {}

@@ -3,6 +3,7 @@
 use super::connection::{Parked, Phase};
 use super::deadlines::Deadline;
 use super::input::Flow;
+use super::peers::News;
 use super::session::{EXPIRY_NEVER, SessionKey};
 use super::{Action, CloseMode, ConnectionKey, End, Event, Shard};
 use crate::base::planted::Bug;
@@ -140,25 +141,35 @@ impl Shard {
         if farewell == Farewell::Clean || self.planted.is(Bug::WillForgotten) {
             session.will = None;
         }
-        let too_early = self.planted.is(Bug::WillTooEarly);
-        let (expiry_seconds, will_delay) = (
-            session.expiry_seconds,
-            session.will.as_ref().map(|will| if too_early { Duration::ZERO } else { will.delay() }),
-        );
         self.drop_copies(DropReason::Offline, dropped as u64);
-        if expiry_seconds == 0 {
+        if session_ends {
             return self.end_session(now, key);
         }
-        match will_delay {
-            Some(Duration::ZERO) => {
-                self.publish_will(now, key);
-                self.arm_expiry(now, key);
-            }
-            Some(delay) if expiry_seconds == EXPIRY_NEVER || delay < expiry(expiry_seconds) => {
-                let timer = self.wheel.arm(now, now + delay, Deadline::Session(key));
-                self.sessions.get_mut(key).expect("looked at above").timer = Some(timer);
-            }
-            _ => self.arm_expiry(now, key),
+        self.log_offline(key);
+        // The broker's own end: what is due next is for its next run.
+        if !(self.is_stopping() && self.log.keeps()) {
+            self.await_end(now, key);
+        }
+    }
+
+    /// The session has no connection: sets the timer for its will, or its end; what is due already happens.
+    pub(super) fn await_end(&mut self, now: Time, key: SessionKey) {
+        let session = self.sessions.get(key).expect("the caller has it");
+        let ends_at = session_end(session.expiry_seconds, session.offline_since);
+        if ends_at <= now {
+            return self.end_session(now, key);
+        }
+        let too_early = self.planted.is(Bug::WillTooEarly);
+        let delay = session.will.as_ref().map(|will| if too_early { Duration::ZERO } else { will.delay() });
+        let will_at = delay.map_or(Time::NEVER, |delay| session.offline_since + delay);
+        if will_at <= now {
+            self.publish_will(now, key);
+            self.arm_expiry(now, key);
+        } else if will_at < ends_at {
+            let timer = self.wheel.arm(now, will_at, Deadline::Session(key));
+            self.sessions.get_mut(key).expect("looked at above").timer = Some(timer);
+        } else {
+            self.arm_expiry(now, key);
         }
     }
 
@@ -208,11 +219,14 @@ impl Shard {
             self.retained.end_replay(replay);
         }
         self.work.remove_filters(key, std::mem::take(&mut session.filters));
-        self.give_up_all_exclusive(key);
+        let lsn = self.log_end(&session);
+        self.give_up_all_exclusive(key, lsn);
         let identity = self.identities.get_mut(&session.client_id).expect("every session has its identity");
         identity.session = None;
         // Its own epoch: when a newer claim ends it, the coordinator must not forget the id that the newer one has.
-        self.coordination.releases.push_back(Release { client_id: session.client_id, epoch: session.epoch });
+        // Only when the log has the end: another shard's log may have the id then.
+        let release = Release { client_id: session.client_id, epoch: session.epoch };
+        self.tell(lsn, News::Release(release));
         self.advance_redispatch(now);
     }
 

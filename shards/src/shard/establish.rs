@@ -33,7 +33,10 @@ impl Shard {
         if moved_in {
             self.arrived(client_id, epoch);
         }
+        let before = self.newest_lsn();
         let identity = self.identities.get_or_insert(client_id);
+        // Its last session has ended, but the coordinator does not know yet: perhaps the log has not got it either.
+        let ended = identity.session.is_none() && identity.epoch > Epoch::default();
         if epoch < identity.epoch && !self.planted.is(Bug::StaleClaimAccepted) {
             self.counters.stale_claims += 1;
             return self.close_broken(now, key, CloseMode::Now);
@@ -51,12 +54,17 @@ impl Shard {
         // Nobody resumes under a name that was made up now, even if somebody has guessed it before [MQTT-3.2.2-16].
         let resumes = !connect.clean_start && assigned.is_none() && self.is_own_session(key, existing);
         let (session, present) = self.session_for(now, resumes, (client_id, epoch), existing);
-        self.attach(now, key, session, &connect);
+        let was_durable = self.attach(now, key, session, &connect);
         self.leave_will(key, session, &connect);
+        self.log_connect(session, present && was_durable);
         let connack = self.compose_connack(key, &connect, present, assigned.as_deref());
         self.connections.get_mut(key).expect("just attached").extra_mut().connack =
             connack.expect("its size was looked at before the claim");
         self.auto_subscribe(key, session);
+        let newest = self.newest_lsn();
+        if ended || newest > before {
+            self.connections.get_mut(key).expect("just attached").last_lsn = newest;
+        }
         self.await_interest_for_connack(now, key, session, present);
     }
 
@@ -107,6 +115,7 @@ impl Shard {
             user: None,
             connection: None,
             epoch: Epoch::default(),
+            durable: false,
             expiry_seconds: 0,
             offline_since: now,
             timer: None,
@@ -123,7 +132,14 @@ impl Shard {
         (session, false)
     }
 
-    fn attach(&mut self, now: Time, key: ConnectionKey, session_key: SessionKey, connect: &Connect<'_>) {
+    /// The session has a connection. Whether it outlived the one before.
+    fn attach(
+        &mut self,
+        now: Time,
+        key: ConnectionKey,
+        session_key: SessionKey,
+        connect: &Connect<'_>,
+    ) -> bool {
         let expiry_seconds = expiry_seconds(connect, &self.limits);
         let keep_alive = self.keep_alive_for(connect);
         let connection = self.connections.get_mut(key).expect("the caller has looked");
@@ -147,6 +163,7 @@ impl Shard {
         session.user = user;
         session.epoch = epoch;
         session.expiry_seconds = expiry_seconds;
+        let was_durable = std::mem::replace(&mut session.durable, expiry_seconds > 0);
         if !self.planted.is(Bug::ResumeForgetsInFlight) {
             session.outbound.resume(window);
         }
@@ -154,6 +171,16 @@ impl Shard {
             self.wheel.cancel(timer);
         }
         self.offline_sessions -= 1;
+        was_durable
+    }
+
+    /// Tells the log of a CONNECT; `known`: it has the session.
+    fn log_connect(&mut self, key: SessionKey, known: bool) {
+        if self.sessions.get(key).expect("just attached").is_durable() {
+            self.log_head(key, !known);
+        } else if known {
+            self.becomes_volatile(key);
+        }
     }
 
     /// The will of this CONNECT. One that still waits for its delay is void once the session is resumed (MQTT 5 section 3.1.3.2.2).

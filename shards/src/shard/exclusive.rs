@@ -5,9 +5,11 @@
 //! is there: a round trip that depends on no client.
 
 use super::connection::{Parked, Phase};
+use super::peers::News;
 use super::session::SessionKey;
 use super::{ConnectionKey, Shard};
 use crate::base::limits::EXCLUSIVE_PER_SUBSCRIBE_MAX;
+use crate::base::lsn::Lsn;
 use crate::base::time::Time;
 use crate::mesh::{ExclusiveReply, ExclusiveRequest};
 use crate::topics::TopicFilter;
@@ -55,6 +57,13 @@ impl Exclusive {
         self.held.len()
     }
 
+    /// What a session held before the last end of the broker. In the order of [`crate::log::ShardImage::exclusive`], by which the coordinator knows the
+    /// numbers.
+    pub(super) fn restore(&mut self, session: SessionKey, filter: &str) {
+        self.newest += 1;
+        self.held.insert((session, filter.into()), self.newest);
+    }
+
     fn holds(&self, session: SessionKey, filter: &str) -> bool {
         self.held.contains_key(&(session, filter.into()))
     }
@@ -94,7 +103,7 @@ impl Shard {
             self.exclusive.newest += 1;
             let number = self.exclusive.newest;
             let request = ExclusiveRequest::Take { filter: filter.clone(), number };
-            self.coordination.exclusive.push_back(request);
+            self.tell(Lsn::NONE, News::Exclusive(request));
             self.exclusive.asked.insert(number, Asked { connection: key, session, filter });
         }
         self.park(key);
@@ -134,7 +143,7 @@ impl Shard {
             if waits {
                 waiting.granted.push(filter);
             } else {
-                self.give_up_exclusive(session, &filter);
+                self.give_up_exclusive(session, &filter, Lsn::NONE);
             }
         }
         if !answered {
@@ -154,7 +163,7 @@ impl Shard {
         for text in waiting.granted {
             let filter = TopicFilter::new(&text).expect("checked when it was asked for");
             if self.topics.subscription(session, filter).is_none() {
-                self.give_up_exclusive(session, &text);
+                self.give_up_exclusive(session, &text, Lsn::NONE);
             }
         }
     }
@@ -166,24 +175,24 @@ impl Shard {
         }
     }
 
-    /// The subscription to `filter` has ended.
-    pub(super) fn give_up_exclusive(&mut self, session: SessionKey, filter: &str) {
+    /// The subscription to `filter` has ended, by the record `lsn`: before that is committed nobody else may have it.
+    pub(super) fn give_up_exclusive(&mut self, session: SessionKey, filter: &str, lsn: Lsn) {
         if self.exclusive.held.is_empty() {
             return;
         }
         if let Some(number) = self.exclusive.held.remove(&(session, filter.into())) {
             let request = ExclusiveRequest::GiveUp { filter: filter.into(), number };
-            self.coordination.exclusive.push_back(request);
+            self.tell(lsn, News::Exclusive(request));
         }
     }
 
-    /// The session has ended.
-    pub(super) fn give_up_all_exclusive(&mut self, session: SessionKey) {
+    /// The session has ended, by the record `lsn`.
+    pub(super) fn give_up_all_exclusive(&mut self, session: SessionKey, lsn: Lsn) {
         if self.exclusive.held.is_empty() {
             return;
         }
         for filter in self.exclusive.of(session) {
-            self.give_up_exclusive(session, &filter);
+            self.give_up_exclusive(session, &filter, lsn);
         }
     }
 }

@@ -171,6 +171,9 @@ impl Shard {
             }
             Phase::Closing => return Ok(Flow::Stop),
         }
+        if connection.held_bytes > 0 && self.awaits_log(key) {
+            return Ok(Flow::Park);
+        }
         match frame.packet_type() {
             PacketType::Publish => return self.handle_publish(now, key, Publish::decode(frame, version)?),
             // An UNSUBSCRIBE may look through the session's queue, however short it is itself.

@@ -96,6 +96,15 @@ impl Shard {
         })
     }
 
+    /// What the session of `client_id` has subscribed, in alphabetical order.
+    pub fn session_filters(&self, client_id: &str) -> Vec<String> {
+        let of = self.sessions.iter().filter(|(_, session)| &*session.client_id == client_id);
+        let filters = of.flat_map(|(_, session)| self.topics.filters(&session.filters));
+        let mut filters: Vec<String> = filters.map(Into::into).collect();
+        filters.sort_unstable();
+        filters
+    }
+
     /// Every connection that is in service: its key and its client id.
     pub fn speakers(&self) -> impl Iterator<Item = (ConnectionKey, &str)> {
         self.connections.iter().filter_map(|(key, connection)| {

@@ -22,6 +22,8 @@ pub(super) enum Afterwards {
     Suback { key: ConnectionKey, replays: SmallVec<[ReplayKey; 1]>, lsn: Lsn, encoded: Box<[u8]> },
     /// The CONNACK of a resumed session.
     Connack { key: ConnectionKey },
+    /// All that was restored at the start is in force here.
+    Restored,
 }
 
 /// Replies that wait for interest, and batches that peers have not applied.
@@ -81,6 +83,7 @@ impl Shard {
                 }
             }
             Afterwards::Connack { key } => self.connack_when_logged(now, key),
+            Afterwards::Restored => self.own_interest_restored(),
         }
     }
 

@@ -53,11 +53,13 @@ mod refuse;
 mod replay;
 mod replays;
 mod reply;
+mod restore;
 mod retained;
 mod retained_expiry;
 mod retained_room;
 mod rewrite;
 mod session;
+mod session_log;
 mod share;
 mod shutdown;
 mod statistics;
@@ -65,6 +67,7 @@ mod subscribe;
 mod terms;
 mod unsubscribed;
 mod web_socket;
+mod will_queue;
 mod work;
 
 pub use auto_subscribe::AutoSubscription;
@@ -105,12 +108,13 @@ use outbox::Outbox;
 use output::Outputs;
 use peers::{Coordination, Peers};
 use progress::{Holds, Marks};
-use publish::WillQueue;
 use redispatch::Redispatch;
 use reply::HeldReply;
+use restore::Restoring;
 use retained::Retained;
 use session::Identities;
 use shutdown::Stopping;
+use will_queue::WillQueue;
 use work::Work;
 
 /// How the peer's socket ended.
@@ -192,6 +196,8 @@ pub struct Shard {
     wheel: Wheel<Deadline>,
     log: Log,
     gate: Gate<HeldReply>,
+    /// Connections whose input waits for a commit.
+    awaiting_commit: Vec<ConnectionKey>,
     bodies: Bodies,
     draft: Draft,
     holds: Holds,
@@ -213,6 +219,7 @@ pub struct Shard {
     dropped: Dropped,
     events: Events,
     stopping: Stopping,
+    restoring: Restoring,
     /// Scratch for input taken out of a WebSocket; empty between two reads.
     unwrapped: Vec<u8>,
 }
@@ -246,6 +253,7 @@ impl Shard {
             wheel: Wheel::new(),
             log: Log::in_memory(),
             gate: Gate::default(),
+            awaiting_commit: Vec::new(),
             bodies: Bodies::default(),
             draft: Draft::default(),
             holds: Holds::default(),
@@ -267,6 +275,7 @@ impl Shard {
             dropped: Dropped::default(),
             events: Events::default(),
             stopping: Stopping::No,
+            restoring: Restoring::default(),
             unwrapped: Vec::new(),
             limits,
         }

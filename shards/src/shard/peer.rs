@@ -98,6 +98,7 @@ impl Shard {
             Control::RetainedFullKnown => self.retained.fullness.known(from),
             Control::RetainedAsk(ask) => self.answer_ask(from, &ask),
             Control::RetainedRoom { ask, room } => self.room_answered(now, from, (ask, room)),
+            Control::Restored => self.peer_is_restored(from),
         }
     }
 

@@ -4,6 +4,7 @@ use super::ConnectionKey;
 use crate::base::limits::{DATA_LANE_SLOTS, HANDOFF_CREDITS};
 use crate::base::lsn::Lsn;
 use crate::base::shard_set::{ShardId, ShardSet};
+use crate::log::Gate;
 use crate::mesh::{Claim, Control, Deliver, ExclusiveRequest, Release};
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
@@ -147,6 +148,15 @@ impl IndexMut<ShardId> for Peers {
     }
 }
 
+/// What the coordinator is told of only when the log has it.
+#[derive(Debug)]
+pub(super) enum News {
+    /// A session ended.
+    Release(Release),
+    /// An exclusive subscription is wanted, or ended.
+    Exclusive(ExclusiveRequest),
+}
+
 /// What the coordinator is to be told.
 #[derive(Default)]
 pub(super) struct Coordination {
@@ -155,11 +165,20 @@ pub(super) struct Coordination {
     pub(super) releases: VecDeque<Release>,
     pub(super) exclusive: VecDeque<ExclusiveRequest>,
     pub(super) ended: u32,
+    /// Releases and exclusive subscriptions, in their order, that wait for the log.
+    pub(super) uncommitted: Gate<News>,
     /// Batches without answer.
     pub(super) unanswered: usize,
 }
 
 impl Coordination {
+    pub(super) fn add(&mut self, news: News) {
+        match news {
+            News::Release(release) => self.releases.push_back(release),
+            News::Exclusive(request) => self.exclusive.push_back(request),
+        }
+    }
+
     pub(super) fn has_news(&self) -> bool {
         !self.claims.is_empty()
             || !self.arrived.is_empty()

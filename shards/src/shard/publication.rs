@@ -77,7 +77,7 @@ impl Shard {
     }
 
     /// By what a publisher is known that may be gone after a restart.
-    fn mark_of(&self, publisher: Publisher) -> Option<PublisherMark> {
+    pub(super) fn mark_of(&self, publisher: Publisher) -> Option<PublisherMark> {
         let Publisher::Session(key) = publisher else { return None };
         let session = self.sessions.get(key)?;
         Some(PublisherMark::new(&session.client_id, &self.retained.key))

@@ -1,4 +1,4 @@
-//! A PUBLISH from a client, or a will: checks, slots, then out to the local receivers, the other shards and the retained store
+//! A PUBLISH from a client: checks, slots, then out to the local receivers, the other shards and the retained store
 //! (MQTT 5 section 3.3).
 
 use super::connection::{Connection, Parked};
@@ -10,14 +10,11 @@ use super::session::SessionKey;
 use super::share::Plan;
 use super::{ConnectionKey, Shard};
 use crate::base::planted::Bug;
-use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
 use crate::log::Cause;
-use crate::mesh::Keep;
 use crate::session::{Incoming, Publication};
 use crate::topics::TopicName;
-use crate::wire::{Message, Publish, QoS, ReasonCode, Version, Violation};
-use std::collections::VecDeque;
+use crate::wire::{Publish, QoS, ReasonCode, Version, Violation};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -28,37 +25,6 @@ pub(super) enum Publisher {
     Session(SessionKey),
     /// A session of another shard, or the broker: no session here is the publisher.
     Elsewhere,
-}
-
-/// What became of a [`KeptMessage`] whose time has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kept {
-    /// It went out.
-    Published,
-    /// The lane to this shard has no slot for it.
-    NoSlot(ShardId),
-    /// The fan-out cursors are full: they are worked off by themselves.
-    NoCursor,
-}
-
-/// Wills that are due. At most one per session.
-#[derive(Default)]
-pub(super) struct WillQueue {
-    due: VecDeque<KeptMessage>,
-    /// Stands among the waiters of a lane.
-    pub(super) waiting: bool,
-}
-
-/// A message kept for its time: a will, or a delayed one.
-#[derive(Clone)]
-pub(super) struct KeptMessage {
-    pub(super) message: Message,
-    /// The session that it speaks for, which may have ended.
-    of: SessionKey,
-    /// How it is to be retained.
-    keep: Option<Keep>,
-    /// What its publication uses up.
-    pub(super) cause: Cause,
 }
 
 impl Shard {
@@ -207,54 +173,6 @@ impl Shard {
 
     pub(super) fn park(&mut self, key: ConnectionKey) {
         self.connections.get_mut(key).expect("the caller has looked").parked = Parked::Waiting;
-    }
-
-    /// The will of the session `of`, which is still there, is to be published.
-    pub(super) fn will_is_due(&mut self, message: Message, of: SessionKey) {
-        let will = self.keep_message(message, of);
-        self.wills.due.push_back(will);
-    }
-
-    /// Keeps a message of the session `of`, which is still there, for its time.
-    pub(super) fn keep_message(&self, message: Message, of: SessionKey) -> KeptMessage {
-        let keep = message.retain().then(|| self.keep_for(of, false));
-        KeptMessage { message, of, keep, cause: Cause::None }
-    }
-
-    /// Publishes the wills that are due, as far as the slots last.
-    pub(super) fn publish_wills(&mut self, now: Time) {
-        while !self.wills.waiting && !self.work.is_exhausted() {
-            let Some(will) = self.wills.due.front().cloned() else { return };
-            match self.publish_kept(now, &will) {
-                Kept::Published => {
-                    self.wills.due.pop_front();
-                }
-                Kept::NoSlot(lane) => {
-                    self.wills.waiting = true;
-                    return self.peers[lane].waiters.push_back(LaneWaiter::Wills);
-                }
-                Kept::NoCursor => return,
-            }
-        }
-    }
-
-    /// Publishes a message that was kept for its time, if there are slots for it.
-    pub(super) fn publish_kept(&mut self, now: Time, kept: &KeptMessage) -> Kept {
-        let KeptMessage { message, of, keep, cause } = kept;
-        let topic = TopicName::new(message.topic()).expect("checked when it was kept");
-        let plan = self.plan(topic, Publisher::Session(*of), *keep);
-        if let Some(lane) = self.peers.blocked(plan.targets(self.id), self.fan_out.resumed) {
-            return Kept::NoSlot(lane);
-        }
-        if self.needs_cursor(message.topic(), &plan.routes) && !self.fan_out.has_room() {
-            return Kept::NoCursor;
-        }
-        self.publish(now, &mut Incoming::owned(message), &plan, (Publisher::Session(*of), *cause));
-        Kept::Published
-    }
-
-    pub(super) fn wills_can_go(&self) -> bool {
-        !self.wills.waiting && !self.wills.due.is_empty()
     }
 }
 

@@ -29,7 +29,27 @@ pub(super) enum Reply {
     Connack,
 }
 
+impl Reply {
+    /// What it takes while it waits, in bytes.
+    fn held_bytes(&self) -> u32 {
+        let encoded = if let Reply::Encoded(bytes) = self { bytes.len() } else { 0 };
+        (size_of::<(Lsn, HeldReply)>() + encoded) as u32
+    }
+}
+
 impl Shard {
+    /// Whether as many replies of the connection wait for the log as may: its input waits too, then. The log drains by itself.
+    pub(super) fn awaits_log(&mut self, key: ConnectionKey) -> bool {
+        let held_bytes = self.connections.get(key).map_or(0, |connection| connection.held_bytes);
+        if (held_bytes as usize) < REPLY_BUFFER_BYTES_MAX {
+            return false;
+        }
+        self.counters.parked_for_log += 1;
+        self.park(key);
+        self.awaiting_commit.push(key);
+        true
+    }
+
     /// Sends `reply` once `lsn` is committed, and never before an earlier reply of the same connection.
     pub(super) fn reply(&mut self, now: Time, key: ConnectionKey, lsn: Lsn, reply: Reply) {
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -38,6 +58,7 @@ impl Shard {
         if self.gate.is_committed(lsn) || self.planted.is(Bug::AckBeforeCommit) {
             self.send_reply(now, key, reply);
         } else {
+            connection.held_bytes += reply.held_bytes();
             self.gate.hold(lsn, HeldReply { key, reply });
         }
     }
@@ -45,8 +66,18 @@ impl Shard {
     /// The log is on disk up to `lsn`: what waited for that goes out.
     pub fn handle_committed(&mut self, now: Time, lsn: Lsn) {
         self.gate.commit(lsn);
+        self.coordination.uncommitted.commit(lsn);
+        while let Some(news) = self.coordination.uncommitted.release() {
+            self.coordination.add(news);
+        }
         while let Some(held) = self.gate.release() {
+            if let Some(connection) = self.connections.get_mut(held.key) {
+                connection.held_bytes -= held.reply.held_bytes();
+            }
             self.send_reply(now, held.key, held.reply);
+        }
+        for key in std::mem::take(&mut self.awaiting_commit) {
+            self.resume(now, key);
         }
         if self.log.keeps() {
             self.release_held(now, lsn);

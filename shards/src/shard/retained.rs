@@ -19,10 +19,11 @@ use crate::base::planted::Bug;
 use crate::base::shard_set::ShardId;
 use crate::base::slab::Slab;
 use crate::base::time::Time;
+use crate::log::{BodyRecord, Record};
 use crate::mesh::{Control, Keep, RetainedMatches, RetainedQuery};
 use crate::topics::TopicFilter;
 use crate::topics::retained::{RetainedLookup, RetainedStore, partition};
-use crate::wire::{Message, SubscriptionOptions};
+use crate::wire::{Message, QoS, SubscriptionOptions};
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 
@@ -245,12 +246,18 @@ impl Retained {
 }
 
 impl Shard {
-    /// Keeps a retained message in this shard's partition, or clears its topic. False: there is no room.
+    /// Keeps a retained message in this shard's partition, or clears its topic. Whether there was room.
     pub(super) fn store_retained(&mut self, now: Time, message: Message, keep: Keep) -> bool {
         let expires = message.expires_at().is_some();
+        let alone = message.qos() == QoS::AtMostOnce && self.log.keeps();
+        let unlogged = alone.then(|| message.clone());
         if self.retained.store.set(message, keep.publisher, keep.room).is_err() {
             self.retained_refused(now);
             return false;
+        }
+        if let Some(message) = unlogged {
+            // With a higher QoS the record of its publication says so.
+            self.log.append(&Record::Retained(BodyRecord::of(&message, keep.publisher)));
         }
         if expires {
             self.arm_sweep(now);

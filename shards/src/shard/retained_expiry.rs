@@ -6,6 +6,8 @@ use super::deadlines::Deadline;
 use crate::base::limits::{RETAINED_EXPIRED_PER_TURN, RETAINED_SWEEP_EVERY};
 use crate::base::time::Time;
 use crate::base::wheel::TimerKey;
+use crate::log::Record;
+use std::borrow::Cow;
 
 /// When the store is swept. Without a message that expires there is no timer.
 #[derive(Default)]
@@ -44,10 +46,12 @@ impl Shard {
             return;
         }
         for _ in 0..RETAINED_EXPIRED_PER_TURN {
-            if self.retained.store.expire(now).is_none() {
+            let Some(expired) = self.retained.store.expire(now) else {
                 self.retained.sweep.running = false;
                 return self.arm_sweep(now);
-            }
+            };
+            let topic = Cow::Borrowed(expired.topic());
+            self.log.append(&Record::RetainedCleared { topic });
             self.counters.retained_expired += 1;
         }
     }

@@ -28,6 +28,8 @@ pub struct Session {
     pub(super) user: Option<Arc<str>>,
     pub(super) connection: Option<ConnectionKey>,
     pub(super) epoch: Epoch,
+    /// It was made to outlive its connections, and the log has it, until it ends.
+    pub(super) durable: bool,
     /// Seconds that it outlives its connection; [`EXPIRY_NEVER`] for ever.
     pub(super) expiry_seconds: u32,
     /// When its connection ended; meaningful while there is none.
@@ -47,9 +49,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Whether it outlives its connection: its QoS > 0 messages are kept, and logged.
+    /// Whether its CONNECT made it to outlive its connection: its QoS > 0 messages are kept, and logged. A DISCONNECT that has it end changes nothing
+    /// about that before the end.
     pub(super) fn is_durable(&self) -> bool {
-        self.expiry_seconds > 0
+        self.durable
     }
 }
 

@@ -50,8 +50,10 @@ impl Shard {
             };
             from = key.index() + 1;
             let phase = self.connections.get(key).expect("next_key names used slots").phase;
-            // The broker's own end is not the client's: its will stays unpublished.
-            self.keep_will_silent(key);
+            // The broker's own end is not the client's: the next run publishes its will, or nobody does.
+            if !self.log.keeps() {
+                self.keep_will_silent(key);
+            }
             match phase {
                 Phase::Connected => self.send_away(now, key),
                 Phase::AwaitConnect | Phase::Authenticating | Phase::Authenticated => {

@@ -77,6 +77,8 @@ numbers! {
         parked_for_cursor,
         /// Times that a connection was parked for the answer of a retained partition that is full.
         parked_for_retained,
+        /// Times that a connection was parked because its replies waited for the log.
+        parked_for_log,
         /// Times that a connection had used up its share of a turn.
         yielded,
         /// Fan-outs cut into slices.

@@ -8,7 +8,6 @@ use super::reply::Reply;
 use super::session::SessionKey;
 use super::{ConnectionKey, Shard};
 use crate::base::limits::SUBSCRIBE_FILTERS_MIN;
-use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::topics::{Ticket, TopicFilter};
@@ -48,6 +47,7 @@ impl Shard {
             return Err(Violation::NoLocalOnShared);
         }
         let identifier = subscribe.subscription_id.and_then(NonZeroU32::new);
+        let before = self.newest_lsn();
         let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
         // Also what a refusal in the middle leaves behind is to be announced.
         self.interest_changed();
@@ -69,7 +69,7 @@ impl Shard {
         let encoded = self.with_reason_string(key, &codes, |properties, codes| {
             Packet::Suback(Suback { packet_id, properties, codes })
         });
-        let lsn = self.record_of(session);
+        let lsn = self.logged_since(before, session);
         self.after_interest(now, ticket, Afterwards::Suback { key, replays, lsn, encoded });
         Ok(())
     }
@@ -113,6 +113,7 @@ impl Shard {
         let durable = session.is_durable() && qos > QoS::AtMostOnce;
         let subscribed =
             self.topics.subscribe(key, filter, options, identifier, durable, &mut session.filters);
+        self.log_subscribed(key, filter, (options, identifier), exclusive);
         if subscribed.existed {
             // It is replaced completely [MQTT-3.8.4-3]: nothing comes with what the old one asked for.
             self.fan_out.note_change(key);
@@ -138,12 +139,6 @@ impl Shard {
         Ok(Granted { code: qos as u8, ticket, replay })
     }
 
-    /// The log record of a change to `session`; none for one that does not outlive its connection.
-    fn record_of(&mut self, session: SessionKey) -> Lsn {
-        let durable = self.sessions.get(session).is_some_and(super::Session::is_durable);
-        if durable { self.log.number() } else { Lsn::NONE }
-    }
-
     pub(super) fn handle_unsubscribe(
         &mut self,
         now: Time,
@@ -159,6 +154,7 @@ impl Shard {
         }
         let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
         let mut left = SmallVec::new();
+        let before = self.newest_lsn();
         self.interest_changed();
         self.work.charge(unsubscribe.filters.len());
         for text in unsubscribe.filters.iter() {
@@ -187,7 +183,7 @@ impl Shard {
         let encoded = self.with_reason_string(key, &codes, |properties, codes| {
             Packet::Unsuback(Unsuback { packet_id, properties, codes })
         });
-        let lsn = self.record_of(session_key);
+        let lsn = self.logged_since(before, session_key);
         self.reply(now, key, lsn, Reply::Encoded(encoded));
         Ok(())
     }
@@ -228,7 +224,8 @@ impl Shard {
             return ReasonCode::NoSubscriptionExisted;
         }
         self.end_replay_of(key, filter.as_str());
-        self.give_up_exclusive(key, filter.as_str());
+        let lsn = self.log_unsubscribed(key, filter);
+        self.give_up_exclusive(key, filter.as_str(), lsn);
         ReasonCode::Success
     }
 }

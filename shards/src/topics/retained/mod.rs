@@ -22,7 +22,7 @@ pub fn partition(topic: &str, key: &HashKey, shards: usize) -> ShardId {
 
 /// Who published a retained message: the keyed hash of the client id, for No Local (MQTT 5, 3.8.3.1), which asks for equal client ids.
 /// Eight bytes per message instead of the id; two ids that share it cost one of them a retained copy, once in 2^64.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PublisherMark(NonZeroU64);
 
 impl PublisherMark {
