@@ -7,12 +7,14 @@ use crate::accounting;
 use crate::network::{Link, Reading, Wire};
 use shardmq_shards::base::hash::HashKey;
 use shardmq_shards::base::limits::Limits;
+use shardmq_shards::base::lsn::{Incarnation, Lsn};
 use shardmq_shards::base::planted::Planted;
 use shardmq_shards::base::shard_set::ShardId;
 use shardmq_shards::base::time::Time;
 use shardmq_shards::coordinator::Coordinator;
 use shardmq_shards::drivers::board::StatisticsBoard;
 use shardmq_shards::drivers::turn::{CoordinatorSeat, Seat};
+use shardmq_shards::log::{Log, Record, ShardImage};
 use shardmq_shards::mesh::{ListenerId, MeshHandle, Socket, Wake, mesh_with_slots};
 use shardmq_shards::session::Authentication;
 use shardmq_shards::shard::{
@@ -43,6 +45,7 @@ impl Client {
 }
 
 /// What a test wants other than the defaults.
+#[derive(Clone)]
 pub struct Settings {
     pub shards: usize,
     pub limits: Limits,
@@ -52,6 +55,8 @@ pub struct Settings {
     pub share_strategies: ShareStrategies,
     pub extensions: Extensions,
     pub terms: Terms,
+    /// The shards have logs, which outlive a crash.
+    pub logs: bool,
 }
 
 impl Default for Settings {
@@ -68,6 +73,7 @@ impl Default for Settings {
             share_strategies,
             extensions,
             terms,
+            logs: false,
         }
     }
 }
@@ -91,6 +97,8 @@ pub struct Place {
     pub frozen: bool,
     /// Its log is late.
     pub log_held: bool,
+    /// As far as its log is on disk.
+    pub committed: Lsn,
     pub turns: u64,
 }
 
@@ -103,7 +111,11 @@ pub struct World {
     pub events: Vec<Event>,
     /// Bytes that one read of a socket gives at most.
     pub read_bytes_max: usize,
-    handle: MeshHandle,
+    /// What each shard's log has had on disk.
+    pub disks: Vec<Vec<(Lsn, Record<'static>)>>,
+    pub incarnation: Incarnation,
+    pub settings: Settings,
+    pub handle: MeshHandle,
 }
 
 impl World {
@@ -123,49 +135,21 @@ impl World {
     }
 
     pub fn with(settings: Settings) -> World {
-        let Settings {
-            shards,
-            limits,
-            lane_slots,
-            doorways,
-            authentication,
-            share_strategies,
-            extensions,
-            terms,
-        } = settings;
-        let woken: Vec<_> = (0..shards).map(|_| Arc::new(WokenFlag(AtomicBool::new(false)))).collect();
-        let wakes = woken.iter().map(|flag| flag.clone() as Arc<dyn Wake>).collect();
-        let mesh = mesh_with_slots(wakes, woken[0].clone(), lane_slots, Planted::default());
-        let key = HashKey::from_seed(7);
-        let connections_max = limits.connections_max;
-        let coordinator = Coordinator::new(shards, connections_max, key.clone(), Planted::default());
-        let mut coordinator = Some(CoordinatorSeat::new(coordinator, mesh.coordinator));
-        let places = mesh.ports.into_iter().zip(woken).enumerate().map(|(index, (port, woken))| {
-            let shard = Shard::new(ShardConfig {
-                id: ShardId::new(index),
-                shards,
-                limits: limits.clone(),
-                key: key.clone(),
-                seed: index as u64,
-                secret: index as u128,
-                fingerprint_bits: 64,
-                doorways: doorways.clone(),
-                authentication: authentication.clone(),
-                share_strategies: share_strategies.clone(),
-                extensions: extensions.clone(),
-                terms: terms.clone(),
-                connection_warm_up: 0,
-                planted: Planted::default(),
-            });
-            let board = Arc::new(StatisticsBoard::default());
-            let seat = Seat::new(shard, port, coordinator.take(), board);
-            let (links, arrivals) = (BTreeMap::new(), VecDeque::new());
-            Place { seat, links, arrivals, woken, asleep: false, frozen: false, log_held: false, turns: 0 }
-        });
-        let places = places.collect();
+        let images = settings.logs.then(|| vec![ShardImage::default(); settings.shards]);
         let now = Time::from_micros(1_000_000);
-        let (wires, events) = (Vec::new(), Vec::new());
-        World { now, places, wires, events, read_bytes_max: 64 * 1024, handle: mesh.handle }
+        let incarnation = Incarnation(1);
+        let (places, handle) = start(&settings, now, incarnation, images);
+        World {
+            now,
+            places,
+            wires: Vec::new(),
+            events: Vec::new(),
+            read_bytes_max: 64 * 1024,
+            disks: vec![Vec::new(); settings.shards],
+            incarnation,
+            settings,
+            handle,
+        }
     }
 
     pub fn shard(&self, shard: usize) -> &Shard {
@@ -260,6 +244,7 @@ impl World {
             place.seat.work_uncommitted(now);
         } else {
             place.seat.work(now);
+            place.committed = place.seat.shard.newest_lsn();
         }
         self.carry_out(shard);
         let place = &mut self.places[shard];
@@ -408,8 +393,66 @@ impl World {
         place.log_held = false;
         let newest = place.seat.shard.newest_lsn();
         place.seat.shard.handle_committed(self.now, newest);
+        place.committed = newest;
         self.turn(shard);
     }
+}
+
+/// The shards of a broker that starts, with what their logs said.
+pub fn start(
+    settings: &Settings,
+    now: Time,
+    incarnation: Incarnation,
+    images: Option<Vec<ShardImage>>,
+) -> (Vec<Place>, MeshHandle) {
+    let shards = settings.shards;
+    let woken: Vec<_> = (0..shards).map(|_| Arc::new(WokenFlag(AtomicBool::new(false)))).collect();
+    let wakes = woken.iter().map(|flag| flag.clone() as Arc<dyn Wake>).collect();
+    let mesh = mesh_with_slots(wakes, woken[0].clone(), settings.lane_slots, Planted::default());
+    let key = HashKey::from_seed(7);
+    let connections_max = settings.limits.connections_max;
+    let mut coordinator = Coordinator::new(shards, connections_max, key, Planted::default());
+    images.iter().for_each(|images| coordinator.recover(images));
+    let mut coordinator = Some(CoordinatorSeat::new(coordinator, mesh.coordinator));
+    let mut images = images.map(Vec::into_iter);
+    let places = mesh.ports.into_iter().zip(woken).enumerate().map(|(index, (port, woken))| {
+        let mut shard = new_shard(settings, index);
+        if let Some(image) = images.as_mut().and_then(Iterator::next) {
+            shard.open_log(Log::taped_in(incarnation));
+            shard.restore(now, image);
+        }
+        Place {
+            seat: Seat::new(shard, port, coordinator.take(), Arc::new(StatisticsBoard::default())),
+            links: BTreeMap::new(),
+            arrivals: VecDeque::new(),
+            woken,
+            asleep: false,
+            frozen: false,
+            log_held: false,
+            committed: Lsn::NONE,
+            turns: 0,
+        }
+    });
+    (places.collect(), mesh.handle)
+}
+
+fn new_shard(settings: &Settings, index: usize) -> Shard {
+    Shard::new(ShardConfig {
+        id: ShardId::new(index),
+        shards: settings.shards,
+        limits: settings.limits.clone(),
+        key: HashKey::from_seed(7),
+        seed: index as u64,
+        secret: index as u128,
+        fingerprint_bits: 64,
+        doorways: settings.doorways.clone(),
+        authentication: settings.authentication.clone(),
+        share_strategies: settings.share_strategies.clone(),
+        extensions: settings.extensions.clone(),
+        terms: settings.terms.clone(),
+        connection_warm_up: 0,
+        planted: Planted::default(),
+    })
 }
 
 impl Drop for World {

@@ -1,0 +1,98 @@
+//! The end of the process, and a new one that finds what the logs had.
+
+use crate::world::{Settings, World, start};
+use shardmq_shards::base::lsn::{Incarnation, Lsn};
+use shardmq_shards::log::{Record, ShardImage, resolve};
+use shardmq_shards::shard::End;
+use std::time::Duration;
+
+impl World {
+    /// A broker with logs.
+    pub fn durable(shards: usize) -> World {
+        World::with(Settings { shards, logs: true, ..Settings::default() })
+    }
+
+    /// Kill or power loss, and a new start: sockets are gone, and each shard has what its log had committed.
+    pub fn crash(&mut self) {
+        self.crash_leaving(&[]);
+    }
+
+    /// As [`World::crash`]; of what was not committed the first so many records of each shard's log were on disk all the same.
+    pub fn crash_leaving(&mut self, more: &[usize]) {
+        self.die_leaving(more);
+        self.start();
+    }
+
+    /// [`World::crash_leaving`] before the new start, so that time may pass in between.
+    pub fn die_leaving(&mut self, more: &[usize]) {
+        assert!(self.settings.logs, "only a log outlives a crash");
+        for shard in 0..self.places.len() {
+            let tape = self.places[shard].seat.shard.log().tape();
+            let committed = tape.len() - self.uncommitted(shard);
+            let left = committed + more.get(shard).copied().unwrap_or(0);
+            self.disks[shard].extend_from_slice(&tape[..left.min(tape.len())]);
+        }
+        self.places.clear();
+        for wire in &mut self.wires {
+            wire.to_broker.clear();
+            wire.ended = Some(End::Failed);
+            wire.closed = true;
+            wire.closed_told = true;
+        }
+    }
+
+    /// What each log says.
+    pub fn images(&self) -> Vec<ShardImage> {
+        images(&self.disks)
+    }
+
+    /// The orderly end.
+    pub fn die_orderly(&mut self) {
+        self.request_shutdown();
+        self.run();
+        assert!(self.places.iter().all(|place| place.seat.shard.is_drained()));
+        self.die_leaving(&[]);
+    }
+
+    /// Starts a broker that has died.
+    pub fn start(&mut self) {
+        self.incarnation = Incarnation(self.incarnation.0 + 1);
+        let images = self.images();
+        (self.places, self.handle) = start(&self.settings, self.now, self.incarnation, Some(images));
+        self.run();
+        assert!(self.places.iter().all(|place| place.seat.shard.is_restored()), "the listeners may open");
+    }
+
+    /// The orderly end, and a new start.
+    pub fn restart(&mut self) {
+        self.die_orderly();
+        self.start();
+    }
+
+    /// The broker is down for so long.
+    pub fn crash_for(&mut self, span: Duration) {
+        self.die_leaving(&[]);
+        self.now += span;
+        self.start();
+    }
+
+    /// Records of a shard that a crash may lose.
+    pub fn uncommitted(&self, shard: usize) -> usize {
+        let place = &self.places[shard];
+        let tape = place.seat.shard.log().tape();
+        tape.len() - tape.partition_point(|(lsn, _)| *lsn <= place.committed)
+    }
+}
+
+fn images(disks: &[Vec<(Lsn, Record<'static>)>]) -> Vec<ShardImage> {
+    let mut images: Vec<_> = disks
+        .iter()
+        .map(|disk| {
+            let mut image = ShardImage::default();
+            disk.iter().for_each(|(lsn, record)| image.apply(*lsn, record));
+            image
+        })
+        .collect();
+    resolve(&mut images);
+    images
+}
