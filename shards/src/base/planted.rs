@@ -96,6 +96,12 @@ pub enum Bug {
     LsnReused,
     /// One record in 64 is numbered and not written.
     RecordSkipped,
+    /// What comes from another shard is logged as if it were published here: it stays when its source has lost it.
+    ArrivalTakenForOwn,
+    /// The mark of what comes from another shard is a record of its own, before that of the message.
+    MarkBeforeMessage,
+    /// A source is told of a mark before its record is committed, and trims its outbox.
+    MarkToldEarly,
 }
 
 impl Bug {

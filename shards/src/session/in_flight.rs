@@ -13,12 +13,12 @@
 //! A QoS 2 message that the log has is *held* at first: it has its packet id and its place, and goes out when the log says so. Those behind it
 //! wait for it, QoS 1 too, since all go again in the order in which they went first [MQTT-4.6.0-1].
 
-use super::PendingCopy;
+use super::{PendingCopy, Restored};
 use crate::base::kept::CopyNumber;
 use crate::base::limits::IN_FLIGHT_SPAN_FACTOR;
 use crate::base::planted::{Bug, Planted};
 use crate::topics::GroupId;
-use crate::wire::PacketId;
+use crate::wire::{PacketId, QoS};
 use std::collections::VecDeque;
 
 /// What the client still owes.
@@ -76,6 +76,27 @@ pub enum Resend<'a> {
 }
 
 impl InFlight {
+    /// What is in flight after a start, from the packet id `first` on: nothing of it is sent on the present connection, and all of it may have been
+    /// before.
+    pub(super) fn restored(first: PacketId, places: Vec<Option<Restored>>) -> InFlight {
+        let slot = |restored| {
+            let state = match restored {
+                Restored::Queued(copy) if copy.qos == QoS::AtLeastOnce => State::Puback(copy),
+                Restored::Queued(copy) | Restored::Started(_, copy) => State::Pubrec(copy),
+                Restored::Arrived(_, number) => State::Pubcomp(Some(number)),
+            };
+            Slot { state, sent: false, dup: true, held: false }
+        };
+        let slots: VecDeque<_> = places.into_iter().map(|place| place.map(slot)).collect();
+        let live = slots.iter().flatten().count();
+        InFlight {
+            slots,
+            first,
+            live: u16::try_from(live).expect("packet ids are 16 bits"),
+            ..InFlight::default()
+        }
+    }
+
     /// Messages not finished.
     pub fn len(&self) -> usize {
         usize::from(self.live)
@@ -103,8 +124,7 @@ impl InFlight {
     pub fn start(&mut self, copy: PendingCopy) -> (PacketId, bool) {
         let packet_id = self.first.plus(self.slots.len());
         let held = copy.is_held_at_first();
-        let state =
-            if copy.qos == crate::wire::QoS::ExactlyOnce { State::Pubrec(copy) } else { State::Puback(copy) };
+        let state = if copy.qos == QoS::ExactlyOnce { State::Pubrec(copy) } else { State::Puback(copy) };
         let sent = !held && self.is_resent();
         self.slots.push_back(Some(Slot { state, sent, dup: sent, held }));
         if sent {

@@ -4,6 +4,7 @@ use super::Shard;
 use super::connection::Phase;
 use super::publish::Publisher;
 use super::session::SessionKey;
+use crate::base::kept::KeptCopy;
 use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::session::{DropReason, Encoded, Incoming, Offer, Offered};
@@ -139,8 +140,12 @@ impl Shard {
         key: SessionKey,
         copy: &CopyHead<'_>,
     ) -> Offered {
-        let kept = self.name_copy(incoming, key, copy);
         let session = self.sessions.get_mut(key).expect("a copy is offered to a session that is there");
+        let is_kept = copy.qos > QoS::AtMostOnce && session.is_durable() && self.log.keeps();
+        let kept = is_kept.then(|| {
+            let body = self.draft.body(&mut self.bodies, incoming.message());
+            KeptCopy { number: session.next_copy, body }
+        });
         let connection = session.connection.and_then(|key| Some((key, self.connections.get_mut(key)?)));
         let mut connection = connection.filter(|(_, connection)| connection.phase == Phase::Connected);
         let encoded = match &connection {

@@ -113,22 +113,6 @@ fn body_record<'a>(incoming: &'a Incoming<'_>, publisher: Option<PublisherMark>)
 }
 
 impl Shard {
-    /// What a copy for the session of `key` is to be called, if the log is to have it.
-    #[inline]
-    pub(super) fn name_copy(
-        &mut self,
-        incoming: &mut Incoming<'_>,
-        key: SessionKey,
-        copy: &CopyHead<'_>,
-    ) -> Option<KeptCopy> {
-        if copy.qos == QoS::AtMostOnce || !self.log.keeps() {
-            return None;
-        }
-        let session = self.sessions.get(key).filter(|session| session.is_durable())?;
-        let body = self.draft.body(&mut self.bodies, incoming.message());
-        Some(KeptCopy { number: session.next_copy, body })
-    }
-
     /// Notes what became of a copy that the log is to have.
     pub(super) fn draft_copy(
         &mut self,

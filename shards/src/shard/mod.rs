@@ -40,6 +40,7 @@ mod fan_out;
 mod input;
 mod inspect;
 mod interest;
+mod log_room;
 mod outbox;
 mod output;
 mod peer;
@@ -54,6 +55,7 @@ mod replay;
 mod replays;
 mod reply;
 mod restore;
+mod restore_copies;
 mod retained;
 mod retained_expiry;
 mod retained_room;
@@ -104,6 +106,7 @@ use event::Events;
 use exclusive::Exclusive;
 use fan_out::FanOut;
 use interest::InterestWaiters;
+use log_room::Backlog;
 use outbox::Outbox;
 use output::Outputs;
 use peers::{Coordination, Peers};
@@ -203,6 +206,7 @@ pub struct Shard {
     holds: Holds,
     marks: Marks,
     outbox: Outbox,
+    backlog: Backlog,
     interest: InterestWaiters,
     peers: Peers,
     coordination: Coordination,
@@ -259,6 +263,7 @@ impl Shard {
             holds: Holds::default(),
             marks: Marks::new(shards),
             outbox: Outbox::new(shards),
+            backlog: Backlog::default(),
             interest: InterestWaiters::default(),
             peers: Peers::new(id, shards),
             coordination: Coordination::default(),

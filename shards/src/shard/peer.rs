@@ -5,6 +5,7 @@ use super::publish::Publisher;
 use super::{ConnectionKey, Shard};
 use crate::base::limits::CURSOR_MESSAGES_MAX;
 use crate::base::lsn::Lsn;
+use crate::base::planted::Bug;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
 use crate::log::Origin;
@@ -30,9 +31,9 @@ impl Shard {
         peer.free = free.checked_sub(peer.data.len()).expect("a slot is reserved before every PUBLISH");
     }
 
-    /// Whether data may be taken off the lanes: not while the fan-out cursors are full.
+    /// Whether data may be taken off the lanes: not while the fan-out cursors are full, or the log is behind.
     pub fn accepts_data(&self) -> bool {
-        self.fan_out.messages() < CURSOR_MESSAGES_MAX
+        self.fan_out.messages() < CURSOR_MESSAGES_MAX && !self.log.is_backlogged()
     }
 
     /// A PUBLISH of another shard's client.
@@ -45,7 +46,9 @@ impl Shard {
         }
         let is_logged = deliver.lsn != Lsn::NONE && self.log.keeps();
         let lsn = if is_logged { deliver.lsn } else { Lsn::NONE };
-        self.draft.begin(if is_logged { Origin::Peer { source: from, lsn } } else { Origin::Own });
+        let is_own =
+            !is_logged || self.planted.is(Bug::ArrivalTakenForOwn) || self.planted.is(Bug::MarkBeforeMessage);
+        self.draft.begin(if is_own { Origin::Own } else { Origin::Peer { source: from, lsn } });
         let mut retained = false;
         if let Some(keep) = deliver.store {
             retained = self.store_retained(now, deliver.message.clone(), keep);
@@ -123,7 +126,9 @@ impl Shard {
     }
 
     pub(super) fn parked_can_go(&self) -> bool {
-        self.peers.waited_for().iter().any(|shard| self.peers[shard].free > 0) || self.fan_out.waiter_can_go()
+        self.peers.waited_for().iter().any(|shard| self.peers[shard].free > 0)
+            || self.fan_out.waiter_can_go()
+            || self.backlog_can_go()
     }
 
     /// Resumes publishers parked for a lane or a cursor, in the order they came, as far as the slots last.
@@ -132,6 +137,7 @@ impl Shard {
             while self.peers[shard].free > 0 && !self.work.is_exhausted() {
                 let Some(waiter) = self.peers[shard].waiters.pop_front() else { break };
                 match waiter {
+                    LaneWaiter::Outbox => self.send_again_to(shard),
                     LaneWaiter::Connection(key) => self.resume_at_head(now, key),
                     LaneWaiter::Wills => {
                         self.wills.waiting = false;
@@ -158,6 +164,7 @@ impl Shard {
             let Some(key) = self.fan_out.take_waiter() else { break };
             self.resume_at_head(now, key);
         }
+        self.resume_backlog(now);
     }
 
     /// The connection stood at the head of its queue: those behind it do not block its next PUBLISH.

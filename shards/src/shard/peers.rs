@@ -20,6 +20,8 @@ pub(super) enum LaneWaiter {
     Delayed,
     /// Copies of shared groups between two members.
     Redispatch,
+    /// What the last run may not have brought there.
+    Outbox,
 }
 
 /// One peer.

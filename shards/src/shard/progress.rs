@@ -78,6 +78,12 @@ impl Marks {
         self.marks[source.index()].logged.push_back((own, lsn));
     }
 
+    /// The source is to know this mark: as it was recovered.
+    pub(super) fn tell(&mut self, source: ShardId, lsn: Lsn) {
+        self.marks[source.index()].committed = lsn;
+        self.news.insert(source);
+    }
+
     fn commit(&mut self, committed: Lsn) {
         for (index, mark) in self.marks.iter_mut().enumerate() {
             while let Some((_, lsn)) = mark.logged.front().copied().filter(|(own, _)| *own <= committed) {

@@ -6,9 +6,10 @@ use super::outbox::Sent;
 use super::publish::Publisher;
 use super::share::Plan;
 use crate::base::lsn::Lsn;
+use crate::base::planted::Bug;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
-use crate::log::{Cause, Destination, Origin};
+use crate::log::{Cause, Destination, Origin, Record};
 use crate::mesh::Deliver;
 use crate::session::Incoming;
 use crate::topics::retained::PublisherMark;
@@ -130,15 +131,21 @@ impl Shard {
         retained: bool,
     ) {
         let needed = self.draft.is_needed() || retained;
+        if needed && lsn != Lsn::NONE && self.planted.is(Bug::MarkBeforeMessage) {
+            self.log.append(&Record::Mark { source, lsn });
+        }
         let facts = Facts { cause: Cause::None, publisher, destinations: &[], retained };
         let own = self.record_message(incoming, needed, &facts);
         if lsn == Lsn::NONE {
             return;
         }
-        if needed {
+        if needed && !self.planted.is(Bug::ArrivalTakenForOwn) {
             self.marks.logged(source, own, lsn);
         } else if kept {
             self.marks.note(source, lsn);
+        }
+        if self.planted.is(Bug::MarkToldEarly) {
+            self.marks.tell(source, lsn);
         }
     }
 }

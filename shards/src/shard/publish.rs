@@ -3,6 +3,7 @@
 
 use super::connection::{Connection, Parked};
 use super::input::Flow;
+use super::log_room::LogRoom;
 use super::peers::LaneWaiter;
 use super::reply::Reply;
 use super::retained_room::RetainedRoom;
@@ -93,6 +94,11 @@ impl Shard {
             RetainedRoom::Yes => {}
             RetainedRoom::No => return self.refuse_retained(now, key, &publish),
             RetainedRoom::Unknown => return Ok(Flow::Park),
+        }
+        match self.log_room(key, &publish, &plan) {
+            LogRoom::Yes => {}
+            LogRoom::Behind => return Ok(Flow::Park),
+            LogRoom::No => return self.refuse_or_close(now, key, &publish, ReasonCode::QuotaExceeded),
         }
         if self.park_without_slots(key, topic, &plan) {
             return Ok(Flow::Park);

@@ -56,6 +56,7 @@ impl Shard {
         }
         self.arm_sweep(now);
         self.restore_parked(now, &image, &keys);
+        self.restore_messages(now, &image, &keys);
         for key in keys.into_values() {
             self.await_end(now, key);
         }
@@ -86,6 +87,7 @@ impl Shard {
     fn go_on_if_restored(&mut self) {
         if self.is_restored() {
             self.hold_until_restored(false);
+            self.send_again();
         }
     }
 

@@ -51,6 +51,14 @@ impl Plan {
         picks.map(|pick| SharedPick { group: SharedGroup::Key(pick.key), spread: pick.spread }).collect()
     }
 
+    /// Whether the log of some shard has to keep it: for a durable session, or the retained store.
+    pub(super) fn is_kept(&self) -> bool {
+        self.keep.is_some()
+            || self.routes.is_durable_here()
+            || !self.routes.remote_durable().is_empty()
+            || self.picks.iter().any(|pick| pick.durable)
+    }
+
     /// The groups for which `shard` was picked, and may have a durable member.
     pub(super) fn picked_durable(&self, shard: ShardId) -> impl Iterator<Item = &Pick> {
         self.picks.iter().filter(move |pick| pick.shard == shard && pick.durable)

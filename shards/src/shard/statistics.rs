@@ -75,6 +75,10 @@ numbers! {
         parked_for_lane,
         /// Times that a connection was parked for a fan-out cursor.
         parked_for_cursor,
+        /// Times that a connection was parked because what it publishes had to be logged and the log was behind.
+        parked_for_backlog,
+        /// PUBLISH packets refused because the log has no room on disk to keep them.
+        disk_refused,
         /// Times that a connection was parked for the answer of a retained partition that is full.
         parked_for_retained,
         /// Times that a connection was parked because its replies waited for the log.

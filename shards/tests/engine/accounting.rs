@@ -26,6 +26,17 @@ pub fn check_copies(world: &World) {
     }
 }
 
+/// Nothing of messages is kept that nobody needs any more.
+fn check_kept(world: &mut World) {
+    // Marks are told at the end of a turn, and read in the next.
+    world.turn_once();
+    for place in &world.places {
+        let sizes = place.seat.shard.sizes();
+        assert_eq!((sizes.outbox, sizes.held_copies), (0, 0), "{sizes:?}");
+        assert!(sizes.bodies == 0 || sizes.sessions > 0, "{sizes:?}");
+    }
+}
+
 /// Promise 8: a quiet shard sleeps and has nothing to poll.
 pub fn check_quiet(world: &mut World) {
     let turns: Vec<u64> = world.places.iter().map(|place| place.turns).collect();
@@ -82,6 +93,7 @@ pub fn settle(world: &mut World) {
             assert_eq!(place.seat.shard.statistics().gauges.exclusive, 0);
         }
     }
+    check_kept(world);
     let filters: usize = world.places.iter().map(|place| place.seat.shard.sizes().filters).sum();
     if filters == 0 {
         assert!(world.places.iter().all(|place| place.seat.shard.sizes().remote_interest == 0));

@@ -14,6 +14,7 @@ mod deadlines;
 mod delayed;
 mod exclusive;
 mod hostile;
+mod keeping;
 mod lanes;
 mod malformed;
 mod network;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::base::kept::{BodyKey, KeptCopy};
 use crate::session::Identifiers;
-use crate::wire::{Message, Publish, QoS};
+use crate::wire::{Message, Publish};
 use std::num::NonZeroU64;
 
 fn copy(qos: QoS) -> PendingCopy {
