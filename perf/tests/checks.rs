@@ -305,32 +305,46 @@ fn what_sessions_have_not_kept_fails_the_run() {
 #[ignore = "a broker for another test, lives until it is killed"]
 fn stub_as_a_process() {
     let Ok(port) = std::env::var("STUB_PORT") else { return };
-    stub::start_on(port.parse().unwrap(), Fault::None);
+    let file = std::env::var_os("STUB_FILE").map(Into::into);
+    stub::start_on(port.parse().unwrap(), file, Fault::None);
     std::thread::sleep(std::time::Duration::from_secs(60)); // if nobody kills it
 }
 
+/// Runs `recover` with this command as the broker.
+fn recover(port: u16, file: Option<&std::path::Path>, command: &[&str]) -> Output {
+    let shape = ["recover", "--sessions", "1", "--messages", "50", "--in-flight", "10", "--rounds", "2"];
+    let mut run = Command::new(env!("CARGO_BIN_EXE_shardmq-bench"));
+    run.args(shape).args(["--json", "-p", &port.to_string(), "--"]).args(command);
+    run.env("STUB_PORT", port.to_string());
+    if let Some(file) = file {
+        run.env("STUB_FILE", file);
+    }
+    run.output().expect("the generator starts")
+}
+
 #[test]
-fn a_broker_that_forgets_when_it_is_killed_fails_the_run() {
+fn a_broker_is_killed_and_has_to_have_everything_again() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let own = std::env::current_exe().unwrap();
-    let recover = |command: &[&str]| {
-        let shape = ["recover", "--sessions", "1", "--messages", "50", "--in-flight", "10", "--json"];
-        let run = Command::new(env!("CARGO_BIN_EXE_shardmq-bench"))
-            .args(shape)
-            .args(["-p", &port.to_string(), "--"])
-            .args(command)
-            .env("STUB_PORT", port.to_string())
-            .output();
-        let output = run.expect("the generator starts");
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-    };
     let stub = [own.to_str().unwrap(), "stub_as_a_process", "--exact", "--ignored"];
-    let (code, said) = recover(&stub);
-    assert!(code == Some(1) && said.contains("its session is gone"), "{code:?}: {said}");
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stub-{port}"));
+    let output = recover(port, Some(&file), &stub);
+    std::fs::remove_file(&file).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    let first = report["first_connack_ms"].as_f64().unwrap();
+    assert!(first > 0.0 && first <= report["all_sessions_ms"].as_f64().unwrap(), "{report}");
+    assert!(report["rss_bytes"].as_f64().unwrap() > 0.0, "{report}");
+
+    let forgetful = recover(port, None, &stub);
+    let said = String::from_utf8_lossy(&forgetful.stderr);
+    assert!(forgetful.status.code() == Some(1) && said.contains("its session is gone"), "{said}");
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "the run ends what it has started");
-    let (code, said) = recover(&["true"]);
-    assert!(code == Some(1) && said.contains("it ended while it started"), "{code:?}: {said}");
-    assert_eq!(recover(&["/nowhere/broker"]).0, Some(2));
+    let brief = recover(port, None, &["true"]);
+    let said = String::from_utf8_lossy(&brief.stderr);
+    assert!(brief.status.code() == Some(1) && said.contains("it ended while it started"), "{said}");
+    assert_eq!(recover(port, None, &["/nowhere/broker"]).status.code(), Some(2));
 }
 
 #[test]

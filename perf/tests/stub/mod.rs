@@ -4,8 +4,10 @@ use shardmq_shards::wire::{
     Ack, AckProperties, Connack, ConnackProperties, Packet, PacketId, Publish, QoS, ReasonCode, Split,
     Suback, Version, split,
 };
+use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// A fault strikes once in so many chances.
@@ -44,6 +46,9 @@ pub enum Fault {
     IgnoreConnect,
 }
 
+/// Packet id, topic and payload.
+type Message = (PacketId, String, Vec<u8>);
+
 /// The one persistent session that the stub keeps, of one subscription at QoS 1.
 struct Session {
     stream: TcpStream,
@@ -52,7 +57,7 @@ struct Session {
     version: Version,
     filter: Option<String>,
     /// Sent and not acknowledged, by the publisher's packet ids: the generator has one publisher to it.
-    in_flight: Vec<(PacketId, String, Vec<u8>)>,
+    in_flight: Vec<Message>,
 }
 
 struct Subscription {
@@ -65,6 +70,8 @@ struct Subscription {
 
 struct Broker {
     fault: Fault,
+    /// Where the session's filter and messages are written as they come, for a stub that is to survive being killed.
+    file: Option<PathBuf>,
     chances: u64,
     subscriptions: Vec<Subscription>,
     session: Option<Session>,
@@ -96,7 +103,28 @@ impl Session {
     }
 }
 
+/// What the file of a stub that was killed says: the session's filter, and the messages for it.
+fn read_back(file: &Path) -> Option<(String, Vec<Message>)> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let (filter, messages) = text.split_once('\n')?;
+    let read = |line: &str| {
+        let (id, payload) = line.split_once(' ').expect("a line is written at once");
+        let bytes = (0..payload.len()).step_by(2).map(|at| u8::from_str_radix(&payload[at..at + 2], 16));
+        let id = id.parse().ok().and_then(PacketId::new).expect("the stub has written it");
+        (id, filter.to_string(), bytes.collect::<Result<_, _>>().expect("the stub has written it"))
+    };
+    Some((filter.to_string(), messages.lines().map(read).collect()))
+}
+
 impl Broker {
+    /// Writes a line of the session to the file, if there is one; what was there before is kept unless it is the first.
+    fn write_down(&self, is_first: bool, line: String) {
+        let Some(file) = &self.file else { return };
+        let mut options = OpenOptions::new();
+        let open = options.create(true).write(true).append(!is_first).truncate(is_first).open(file);
+        open.expect("the test has made the directory").write_all(line.as_bytes()).expect("the disk has room");
+    }
+
     fn strikes(&mut self, fault: Fault) -> bool {
         if self.fault == fault {
             self.chances += 1;
@@ -141,9 +169,12 @@ impl Broker {
         if self.session.is_some() && self.strikes(Fault::Lose) {
             return;
         }
-        if let (Some(session), Some(packet_id)) = (self.session.as_mut(), publish.packet_id)
+        if let (Some(session), Some(packet_id)) = (self.session.as_ref(), publish.packet_id)
             && session.filter.as_deref() == Some(publish.topic)
         {
+            let hex: String = publish.payload.iter().map(|byte| format!("{byte:02x}")).collect();
+            self.write_down(false, format!("{packet_id} {hex}\n"));
+            let session = self.session.as_mut().expect("it was there");
             session.in_flight.push((packet_id, publish.topic.into(), publish.payload.to_vec()));
             session.send(packet_id, false);
         }
@@ -183,12 +214,15 @@ impl Broker {
         if self.fault == Fault::IgnoreConnect && self.session.is_some() {
             return;
         }
-        let present = self.session.is_some() && self.fault != Fault::DenySession;
+        let file = self.file.as_ref().filter(|_| self.session.is_none());
+        let kept = file.and_then(|file| read_back(file));
+        let present = (self.session.is_some() || kept.is_some()) && self.fault != Fault::DenySession;
         let stream = stream.try_clone().expect("descriptors suffice");
-        let (old, in_flight) = (Vec::new(), Vec::new());
+        let old = Vec::new();
         let session = self.session.get_or_insert_with(|| {
             let stream = stream.try_clone().expect("descriptors suffice");
-            Session { stream, old, version, filter: None, in_flight }
+            let (filter, in_flight) = kept.map_or((None, Vec::new()), |(filter, kept)| (Some(filter), kept));
+            Session { stream, old, version, filter, in_flight }
         });
         let before = std::mem::replace(&mut session.stream, stream);
         if self.fault == Fault::KeepOld {
@@ -210,15 +244,16 @@ impl Broker {
 
 /// Starts a stub on a port of its own, which it returns.
 pub fn start(fault: Fault) -> u16 {
-    start_on(0, fault)
+    start_on(0, None, fault)
 }
 
-/// Starts a stub on `port`, or on one of its own instead of 0; which one it is.
-pub fn start_on(port: u16, fault: Fault) -> u16 {
+/// Starts a stub on `port`, or on one of its own instead of 0; which one it is. With a file its session survives it.
+pub fn start_on(port: u16, file: Option<PathBuf>, fault: Fault) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port is free");
     let port = listener.local_addr().expect("it is bound").port();
     let broker = Arc::new(Mutex::new(Broker {
         fault,
+        file,
         chances: 0,
         subscriptions: Vec::new(),
         session: None,
@@ -286,7 +321,8 @@ fn handle(
                 let stream = stream.try_clone().expect("descriptors suffice");
                 let filter = entry.filter.to_string();
                 if let Some(session) = broker.session.as_mut().filter(|session| session.is(&stream)) {
-                    session.filter = Some(filter);
+                    session.filter = Some(filter.clone());
+                    broker.write_down(true, filter + "\n");
                     codes.push(entry.options.qos as u8);
                     continue;
                 }
