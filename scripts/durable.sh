@@ -9,7 +9,7 @@
 # DURABLE_ROUNDS   rounds, default 3               DURABLE_WINDOWS  messages in flight, default "1 10 100 1000 10000"
 # DURABLE_SECONDS  measured per cell, default 2    DURABLE_PEERS    default "glommio-fsync epoll-fsync glommio-memory epoll-memory mosquitto disk"
 # DURABLE_WARMUP   before it, default 0.3          DURABLE_SHARDS   shards, and logs of the bare loop, default 1
-# DURABLE_RECORD   bytes of the bare loop's records, default 160: about what a message of 64 bytes takes in the log
+# DURABLE_RECORD   bytes of the bare loop's records, default 120: what such a message takes in the log with its one copy
 # DURABLE_RECOVER  SESSIONSxMESSAGES of the recovery, default 1000x1000; empty: none
 # DURABLE_DIR      where the data lies, default target/durable (on the disk that is meant, not a tmpfs)
 # DURABLE_BROKER   default: release build's shardmq    DURABLE_RAW   where to keep each cell's line of JSON
@@ -23,7 +23,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 rounds=${DURABLE_ROUNDS:-3} seconds=${DURABLE_SECONDS:-2} warmup=${DURABLE_WARMUP:-0.3} shards=${DURABLE_SHARDS:-1}
-windows=${DURABLE_WINDOWS:-1 10 100 1000 10000} record=${DURABLE_RECORD:-160} recover=${DURABLE_RECOVER-1000x1000}
+windows=${DURABLE_WINDOWS:-1 10 100 1000 10000} record=${DURABLE_RECORD:-120} recover=${DURABLE_RECOVER-1000x1000}
 peers=${DURABLE_PEERS:-glommio-fsync epoll-fsync glommio-memory epoll-memory mosquitto disk}
 read -r -a prefix <<<"${DURABLE_PREFIX:-}"
 
