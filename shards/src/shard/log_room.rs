@@ -28,15 +28,15 @@ pub(super) struct Backlog {
 impl Shard {
     /// Whether the log takes the PUBLISH that is next in the input of `key`.
     #[inline]
-    pub(super) fn log_room(&mut self, key: ConnectionKey, publish: &Publish<'_>, plan: &Plan) -> LogRoom {
+    pub(super) fn room_in_log(&mut self, key: ConnectionKey, publish: &Publish<'_>, plan: &Plan) -> LogRoom {
         if publish.qos == QoS::AtMostOnce || !self.log.is_backlogged() && self.log.room() == Room::Ample {
             return LogRoom::Yes;
         }
-        self.log_room_now(key, publish, plan)
+        self.room_in_log_now(key, publish, plan)
     }
 
     #[cold]
-    fn log_room_now(&mut self, key: ConnectionKey, publish: &Publish<'_>, plan: &Plan) -> LogRoom {
+    fn room_in_log_now(&mut self, key: ConnectionKey, publish: &Publish<'_>, plan: &Plan) -> LogRoom {
         let session = self.connections.get(key).and_then(|connection| connection.session);
         let session = session.expect("a connected client has its session");
         if !self.is_to_be_logged(session, publish, plan) {

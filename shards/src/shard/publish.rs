@@ -95,7 +95,7 @@ impl Shard {
             RetainedRoom::No => return self.refuse_retained(now, key, &publish),
             RetainedRoom::Unknown => return Ok(Flow::Park),
         }
-        match self.log_room(key, &publish, &plan) {
+        match self.room_in_log(key, &publish, &plan) {
             LogRoom::Yes => {}
             LogRoom::Behind => return Ok(Flow::Park),
             LogRoom::No => return self.refuse_or_close(now, key, &publish, ReasonCode::QuotaExceeded),

@@ -19,7 +19,7 @@ use crate::base::planted::Bug;
 use crate::base::shard_set::ShardId;
 use crate::base::slab::Slab;
 use crate::base::time::Time;
-use crate::log::{BodyRecord, Record};
+use crate::log::{BodyRecord, Record, Room as DiskRoom};
 use crate::mesh::{Control, Keep, RetainedMatches, RetainedQuery};
 use crate::topics::TopicFilter;
 use crate::topics::retained::{RetainedLookup, RetainedStore, partition};
@@ -250,6 +250,11 @@ impl Shard {
     pub(super) fn store_retained(&mut self, now: Time, message: Message, keep: Keep) -> bool {
         let expires = message.expires_at().is_some();
         let alone = message.qos() == QoS::AtMostOnce && self.log.keeps();
+        if alone && !message.payload().is_empty() && self.log.room() == DiskRoom::Low {
+            // Delivered all the same: nobody is told that it is kept.
+            self.retained_refused(now);
+            return false;
+        }
         let unlogged = alone.then(|| message.clone());
         if self.retained.store.set(message, keep.publisher, keep.room).is_err() {
             self.retained_refused(now);
