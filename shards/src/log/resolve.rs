@@ -147,4 +147,6 @@ fn drop_superseded(images: &mut [ShardImage]) {
 }
 
 #[cfg(test)]
+mod damaged;
+#[cfg(test)]
 mod tests;

@@ -284,6 +284,10 @@ impl World {
         assert_eq!(images, again);
         resolve(&mut again);
         assert_eq!(images, again);
+        for (source, mark) in images.iter().flat_map(|image| &image.marks) {
+            let is_there = logs[source.index()].binary_search_by_key(mark, |(lsn, _)| *lsn).is_ok();
+            assert!(is_there || *mark == Lsn::before(mark.incarnation()), "a mark names what happened");
+        }
         self.images = images;
         self.lanes.clear();
         self.start();
