@@ -100,7 +100,7 @@ pub enum Bug {
     ArrivalTakenForOwn,
     /// The mark of what comes from another shard is a record of its own, before that of the message.
     MarkBeforeMessage,
-    /// A source is told of a mark before its record is committed, and trims its outbox.
+    /// A source is told of a mark before its record is committed, and trims its outbox: that shows once cleaning writes outboxes again.
     MarkToldEarly,
 }
 

@@ -10,6 +10,7 @@ mod auto_subscribing;
 mod conformance;
 mod connecting;
 mod crash;
+mod crashing;
 mod deadlines;
 mod delayed;
 mod exclusive;

@@ -57,6 +57,8 @@ pub struct Settings {
     pub terms: Terms,
     /// The shards have logs, which outlive a crash.
     pub logs: bool,
+    /// The bug in the shards, if any.
+    pub planted: Planted,
 }
 
 impl Default for Settings {
@@ -74,6 +76,7 @@ impl Default for Settings {
             extensions,
             terms,
             logs: false,
+            planted: Planted::default(),
         }
     }
 }
@@ -451,7 +454,7 @@ fn new_shard(settings: &Settings, index: usize) -> Shard {
         extensions: settings.extensions.clone(),
         terms: settings.terms.clone(),
         connection_warm_up: 0,
-        planted: Planted::default(),
+        planted: settings.planted,
     })
 }
 
