@@ -30,8 +30,36 @@ pub enum Command {
     HashPassword(HashPassword),
     /// Print the built-in configuration with a comment on every field
     DefaultConfig,
+    /// Look at the logs of a data directory that no broker uses
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Print the sessions, retained and waiting messages of a data directory that no broker uses, as lines of JSON
+    Export {
+        /// The data directory
+        directory: PathBuf,
+    },
+    /// Make a new data directory of the lines of JSON that the standard input has; payloads are in base64
+    Import {
+        /// The data directory; it has no data yet
+        directory: PathBuf,
+    },
     /// Print the version
     Version,
+}
+
+/// What to do with the logs.
+#[derive(Subcommand, Debug)]
+pub enum LogCommand {
+    /// Read everything, and say what there is and what is damaged. Exit code 0: clean, 1: damaged, 2: it cannot be read
+    Verify {
+        /// The data directory
+        directory: PathBuf,
+    },
+    /// Print a line for each record: shard, number, kind, and what it says, payloads by their length
+    Dump {
+        /// The data directory
+        directory: PathBuf,
+    },
 }
 
 /// What the command line says about a run; it overrides the file.

@@ -6,9 +6,10 @@ mod config;
 mod logging;
 mod run;
 mod signals;
+mod tools;
 
 use clap::Parser;
-use cli::{Cli, Command};
+use cli::{Cli, Command, LogCommand};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -21,6 +22,10 @@ fn main() -> ExitCode {
             print!("{}", config::DEFAULT);
             ExitCode::SUCCESS
         }
+        Command::Log(LogCommand::Verify { directory }) => tools::verify(&directory),
+        Command::Log(LogCommand::Dump { directory }) => tools::dump(&directory),
+        Command::Export { directory } => tools::export(&directory),
+        Command::Import { directory } => tools::import(&directory),
         Command::Version => {
             println!("shardmq {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

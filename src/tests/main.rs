@@ -15,6 +15,7 @@ mod sharing;
 mod start;
 mod statistics;
 mod terms;
+mod tools;
 mod web_socket;
 
 /// Runs each `fn(Driver)` of the module on both drivers.

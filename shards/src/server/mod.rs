@@ -11,6 +11,7 @@ mod machine;
 pub mod placement;
 mod report;
 mod shard_thread;
+pub mod stored;
 
 pub use broker::{Broker, StartError};
 pub use config::{BrokerConfig, ListenerConfig};

@@ -23,6 +23,8 @@ pub enum DataError {
     InUse(PathBuf, Option<u32>),
     /// There is none, or nothing of a broker's in it.
     Missing(PathBuf),
+    /// It has data, where a new one was to be made.
+    NotEmpty(PathBuf),
     /// The system refuses something with this file.
     System(&'static str, PathBuf, io::Error),
     /// Neither copy of the manifest can be read.
@@ -41,6 +43,7 @@ impl fmt::Display for DataError {
                 }
                 f.write_str(": stop it, or name another with --data-dir")
             }
+            DataError::NotEmpty(path) => write!(f, "{} has data already", path.display()),
             DataError::Missing(path) => write!(f, "{} is no data directory", path.display()),
             DataError::System(what, path, error) => write!(f, "cannot {what} {}: {error}", path.display()),
             DataError::Manifest(path, error) => write!(
