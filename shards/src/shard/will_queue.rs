@@ -74,13 +74,13 @@ impl Shard {
         occasion: Occasion<'_>,
     ) -> KeptMessage {
         let session = self.sessions.get(of).expect("a will is due while its session is there");
-        let logged = KeptMessage::is_logged(&will.message);
+        let left_over = self.is_stopping() && self.log.keeps();
+        let logged = KeptMessage::is_logged(&will.message) || left_over;
         if session.is_durable() && !logged {
             self.log_will_lost(of);
             return will;
         }
         let delayed = matches!(occasion, Occasion::At(_));
-        let left_over = self.is_stopping() && self.log.keeps();
         if !logged || !(session.is_durable() || delayed || left_over) {
             return will;
         }
