@@ -1,10 +1,11 @@
 //! What the simulator's checkers may see of a shard. Read only; every call is a full scan.
 
 use super::connection::Phase;
-use super::{ConnectionKey, SessionKey, Shard};
-use crate::base::kept::SessionNumber;
+use super::{ConnectionKey, Session, SessionKey, Shard};
+use crate::base::kept::{CopyNumber, SessionNumber};
 use crate::base::time::Time;
 use crate::mesh::Epoch;
+use crate::wire::PacketId;
 
 /// One session.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +30,31 @@ pub struct SessionView {
     pub expiry_seconds: u32,
     /// When its connection ended.
     pub offline_since: Time,
+}
+
+/// What of a durable session its log must have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DurableView {
+    /// Its number.
+    pub number: SessionNumber,
+    /// Its client id.
+    pub client_id: Box<str>,
+    /// Whose it is.
+    pub user: Option<Box<str>>,
+    /// The claim that speaks for it.
+    pub epoch: Epoch,
+    /// Seconds that it outlives its connection.
+    pub expiry_seconds: u32,
+    /// Since when it has no connection.
+    pub offline_since: Option<Time>,
+    /// Whether a will is waiting.
+    pub has_will: bool,
+    /// What it has subscribed, in alphabetical order.
+    pub filters: Vec<String>,
+    /// QoS 2 ids from the client between PUBLISH and PUBREL.
+    pub received: Vec<PacketId>,
+    /// Copies that have not arrived, sorted.
+    pub copies: Vec<CopyNumber>,
 }
 
 /// How much a shard holds, for what must be bounded or must come back to nothing.
@@ -94,6 +120,38 @@ impl Shard {
                 offline_since: session.offline_since,
             }
         })
+    }
+
+    /// All durable sessions, by number.
+    pub fn durable_sessions(&self) -> Vec<DurableView> {
+        let durable = self.sessions.iter().filter(|(_, session)| session.is_durable());
+        let mut views: Vec<_> = durable.map(|(_, session)| self.durable_view(session)).collect();
+        views.sort_unstable_by_key(|view| view.number);
+        views
+    }
+
+    fn durable_view(&self, session: &Session) -> DurableView {
+        let mut filters: Vec<String> = self.topics.filters(&session.filters).map(Into::into).collect();
+        filters.sort_unstable();
+        let mut copies: Vec<_> = session.outbound.kept().map(|kept| kept.number).collect();
+        copies.sort_unstable();
+        DurableView {
+            number: session.number,
+            client_id: session.client_id.clone(),
+            user: session.user.as_deref().map(Into::into),
+            epoch: session.epoch,
+            expiry_seconds: session.expiry_seconds,
+            offline_since: session.connection.is_none().then_some(session.offline_since),
+            has_will: session.will.is_some(),
+            filters,
+            received: session.inbound.received().collect(),
+            copies,
+        }
+    }
+
+    /// The retained messages of this shard's partition.
+    pub fn retained_len(&self) -> usize {
+        self.retained.store.len()
     }
 
     /// What the session of `client_id` has subscribed, in alphabetical order.

@@ -76,7 +76,7 @@ pub use auto_subscribe::AutoSubscription;
 pub use connection::{Connection, ConnectionKey};
 pub use event::Event;
 pub use extensions::Extensions;
-pub use inspect::{SessionView, Sizes};
+pub use inspect::{DurableView, SessionView, Sizes};
 pub use output::{Action, CloseMode};
 pub use permission::Permission;
 pub use session::{Session, SessionKey};

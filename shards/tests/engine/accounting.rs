@@ -1,5 +1,6 @@
 //! What must hold at the end of every test: every copy is accounted for, nothing spins, nothing is left behind.
 
+use crate::crash::check_logs;
 use crate::world::World;
 use shardmq_shards::shard::End;
 use std::time::Duration;
@@ -62,12 +63,14 @@ pub fn settle(world: &mut World) {
     world.run();
     check_copies(world);
     check_quiet(world);
+    check_logs(world);
     for wire in &mut world.wires {
         wire.ended.get_or_insert(End::Failed);
     }
     world.pass(Duration::from_secs(3 * 3_600));
     check_copies(world);
     check_quiet(world);
+    check_logs(world);
     let coordinator = world.places[0].seat.coordinator.as_ref().expect("shard 0 has the coordinator");
     assert_eq!(coordinator.coordinator().connections(), 0, "every connection was counted back");
     let held: u64 = world.places.iter().map(|place| place.seat.shard.statistics().gauges.exclusive).sum();

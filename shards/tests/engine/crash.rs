@@ -1,9 +1,10 @@
 //! The end of the process, and a new one that finds what the logs had.
 
 use crate::world::{Settings, World, start};
+use shardmq_shards::base::kept::SessionNumber;
 use shardmq_shards::base::lsn::{Incarnation, Lsn};
-use shardmq_shards::log::{Record, ShardImage, resolve};
-use shardmq_shards::shard::End;
+use shardmq_shards::log::{CopyEntry, CopyState, Record, SessionImage, ShardImage, resolve};
+use shardmq_shards::shard::{DurableView, End};
 use std::time::Duration;
 
 impl World {
@@ -81,6 +82,47 @@ impl World {
         let place = &self.places[shard];
         let tape = place.seat.shard.log().tape();
         tape.len() - tape.partition_point(|(lsn, _)| *lsn <= place.committed)
+    }
+}
+
+/// What the logs say, all of them, is what the shards have.
+pub fn check_logs(world: &World) {
+    if !world.settings.logs {
+        return;
+    }
+    let mut disks = world.disks.clone();
+    for (disk, place) in disks.iter_mut().zip(&world.places) {
+        disk.extend_from_slice(place.seat.shard.log().tape());
+    }
+    for (image, place) in images(&disks).iter().zip(&world.places) {
+        let shard = &place.seat.shard;
+        let logged: Vec<_> = image.sessions.iter().map(|(number, session)| view(*number, session)).collect();
+        let mut live = shard.durable_sessions();
+        for (live, logged) in live.iter_mut().zip(&logged) {
+            // A claim that was refused speaks for nobody; only this run has to remember it.
+            live.epoch = live.epoch.min(logged.epoch);
+        }
+        assert_eq!(logged, live, "shard {:?}: as logged, and as it is", shard.id());
+        assert_eq!(image.retained.len(), shard.retained_len(), "retained messages");
+        let oddities = image.oddities;
+        assert_eq!((oddities.unknown_sessions, oddities.unknown_copies, oddities.bodiless), (0, 0, 0));
+    }
+}
+
+fn view(number: SessionNumber, session: &SessionImage) -> DurableView {
+    let on_its_way = |copy: &CopyEntry| !matches!(copy.state, CopyState::Arrived(_));
+    let copies = session.copies.values().filter(|(_, copy)| on_its_way(copy));
+    DurableView {
+        number,
+        client_id: session.client_id.clone(),
+        user: session.user.clone(),
+        epoch: session.epoch,
+        expiry_seconds: session.expiry_seconds,
+        offline_since: session.offline_since,
+        has_will: session.will.is_some(),
+        filters: session.subscriptions.keys().map(|filter| String::from(&**filter)).collect(),
+        received: session.received.clone(),
+        copies: copies.map(|(_, copy)| copy.number).collect(),
     }
 }
 

@@ -130,13 +130,19 @@ impl Storm {
             wire.space = usize::MAX;
         }
         accounting::settle(&mut self.w);
+        let before = REACHED.map(|name| self.w.count(name));
+        if self.w.settings.logs {
+            // Whatever happened, shutdown included, a new start makes good.
+            self.w.crash();
+        }
         // Beyond the longest delay of a message.
         self.w.pass(Duration::from_secs(51 * 86_400));
         for place in &self.w.places {
             let sizes = place.seat.shard.sizes();
             assert_eq!((sizes.sessions, sizes.delayed), (0, 0), "{sizes:?}");
         }
-        REACHED.map(|name| self.w.count(name))
+        let after = REACHED.map(|name| self.w.count(name));
+        if self.w.settings.logs { std::array::from_fn(|index| before[index] + after[index]) } else { after }
     }
 
     fn step(&mut self) {
@@ -156,6 +162,10 @@ impl Storm {
             18 => {
                 let span = *self.random.pick(&[1, 500, 500, 2_000, 2_000, 11_000, 40_000]);
                 self.w.pass(Duration::from_millis(span));
+            }
+            19 if self.w.settings.logs && self.random.one_in(30) => {
+                let left: Vec<usize> = (0..SHARDS).map(|_| self.random.below(4) as usize).collect();
+                self.w.crash_leaving(&left);
             }
             19 => (0..self.peers.len()).for_each(|peer| self.flush(peer)),
             20 | 21 if !self.w.places[shard].frozen => self.w.turn(shard),

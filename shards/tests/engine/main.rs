@@ -1,6 +1,7 @@
 //! Scenarios of the sans-IO core in virtual time: shards in their seats with real lanes, clients as byte streams, one thread.
 //!
-//! Every test ends with the checks of `accounting`: each copy is accounted for, quiet shards sleep, nothing is left behind.
+//! Every test ends with the checks of `accounting`: each copy is accounted for, quiet shards sleep, nothing is left behind, and what logs say is what
+//! the shards have. With `ENGINE_LOGS=1` all shards have logs, else only those of tests about crashes.
 
 mod accounting;
 mod acknowledging;

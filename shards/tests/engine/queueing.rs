@@ -212,7 +212,10 @@ fn a_copy_that_is_too_large_uses_no_quota_and_no_packet_id() {
     assert_eq!(w.read(ann), [r#"a "second" q2 #2"#]);
     w.pubrec(ann, 2);
     w.pubcomp(ann, 2);
-    assert_eq!(w.read(ann), ["PUBREL #2", r#"a "third" q1 #3"#]);
+    let mut said = w.read(ann);
+    // PUBREL waits for the log, if there is one.
+    said.sort();
+    assert_eq!(said, ["PUBREL #2", r#"a "third" q1 #3"#]);
     assert_eq!((w.dropped(), w.count("delivered")), (vec![("packet_too_large", 4)], 2), "MQTT-3.1.2-25");
 }
 

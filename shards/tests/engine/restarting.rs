@@ -4,7 +4,8 @@ use crate::authenticating::{as_user, with_method};
 use crate::toy::toys;
 use crate::verbs::*;
 use crate::world::{Client, Settings, World};
-use shardmq_shards::shard::Extensions;
+use shardmq_shards::base::planted::{Bug, Planted};
+use shardmq_shards::shard::{AutoSubscription, Extensions};
 use shardmq_shards::wire::{Connect, ReasonCode, SubscriptionOptions, Version, Will, WillProperties};
 use std::time::Duration;
 
@@ -441,4 +442,38 @@ fn a_client_that_publishes_faster_than_the_log_writes_waits_for_it() {
     assert_eq!(w.count("parked_for_log"), 1);
     w.commit(0);
     assert_eq!(w.read(ann).len(), 40_000);
+}
+
+#[test]
+fn connack_waits_for_automatic_subscriptions_and_they_are_there_again() {
+    let options = SubscriptionOptions::with_qos(Q1);
+    let wanted = AutoSubscription { filter: "clients/%c".into(), options };
+    let extensions = Extensions { auto_subscribe: [wanted].into(), ..Extensions::default() };
+    for left in 1..=3 {
+        let mut w =
+            World::with(Settings { logs: true, extensions: extensions.clone(), ..Settings::default() });
+        w.places[0].log_held = true;
+        let ann = w.dial(0, durable(V5, "ann"));
+        assert!(w.read(ann).is_empty());
+        assert_eq!(w.uncommitted(0), 3, "Start, the session, its subscription");
+        w.crash_leaving(&[left]);
+        let filters: &[&str] = if left < 3 { &[] } else { &["clients/ann"] };
+        assert_eq!(w.shard(0).session_filters("ann"), filters);
+    }
+}
+
+#[test]
+fn an_id_given_back_early_could_have_two_sessions_after_a_crash() {
+    let planted = Planted::bug(Bug::ReleaseBeforeDeletion);
+    let mut w = World::with(Settings { shards: 2, logs: true, planted, ..Settings::default() });
+    let ann = w.connect(0, durable(V5, "ann"));
+    w.places[0].log_held = true;
+    w.leave_with(ann, ReasonCode::Success, Some(0));
+    w.connect(1, durable(V5, "ann"));
+    w.crash();
+    let superseded: u64 = w.images().iter().map(|image| image.oddities.superseded).sum();
+    assert_eq!(superseded, 1, "what an_id_is_given_back_only_when_the_log_has_its_sessions_end is for");
+    w.crash();
+    assert!(w.images().iter().all(|image| image.oddities.superseded == 0), "the log was told of its end");
+    resumes(&mut w, 0, durable(V5, "ann"));
 }

@@ -138,6 +138,8 @@ impl World {
     }
 
     pub fn with(settings: Settings) -> World {
+        let logs = settings.logs || std::env::var("ENGINE_LOGS").is_ok_and(|set| set == "1");
+        let settings = Settings { logs, ..settings };
         let images = settings.logs.then(|| vec![ShardImage::default(); settings.shards]);
         let now = Time::from_micros(1_000_000);
         let incarnation = Incarnation(1);
