@@ -14,6 +14,9 @@
 //!    [`Shard::poll_claims`], [`Shard::poll_event`]
 //! 5. sleep until [`Shard::poll_deadline`] unless [`Shard::has_work`]
 //!
+//! Where there is a log, [`Shard::open_log`] and [`Shard::restore`] come before the first turn, and nothing is accepted before every shard says
+//! [`Shard::is_restored`].
+//!
 //! At most one buffer of a connection is with the driver. After [`Action::Close`] the driver owes one `handle_closed`, after
 //! [`Action::Detach`] one `handle_detached`; only they free the key. Every call may come for a key that is gone: it is ignored.
 //!
