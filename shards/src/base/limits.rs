@@ -28,6 +28,10 @@ pub const PACKET_BYTES_PROTOCOL_MAX: usize = 268_435_460;
 pub const DISK_WATERMARK_BYTES_MAX: u64 = 1 << 30;
 /// One part in so many of a file system that the log leaves to others, where that is less.
 pub const DISK_WATERMARK_SHARE: u64 = 10;
+/// Span between two questions to a disk that had no room: the least that an operator notices.
+pub const DISK_RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How long the end of a log may take to be on disk at an orderly stop: a disk that hangs must not hold the process.
+pub const LOG_STOP_MAX: Duration = Duration::from_secs(3);
 /// Segments of a log that are made below the watermark too: the one that is written, and two for records that free space.
 pub const RESERVE_SEGMENTS: usize = 3;
 /// Segments that a log keeps to use again: what the next start makes ready at once. More go back to the file system.

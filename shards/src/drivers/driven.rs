@@ -77,7 +77,7 @@ impl Driven for Seat {
     type Output = Box<WriteBuffer>;
 
     fn accepts(&self) -> bool {
-        self.shard.accepts()
+        self.is_open() && self.shard.accepts()
     }
     fn handle_accept(&mut self, now: Time, listener: ListenerId, peer: SocketAddr) -> ConnectionKey {
         self.shard.handle_accept(now, listener, peer)
@@ -107,13 +107,13 @@ impl Driven for Seat {
         self.shard.take_output(now, key)
     }
     fn poll_disk(&mut self) -> Option<DiskRequest> {
-        None
+        Seat::poll_disk(self)
     }
-    fn handle_disk(&mut self, _: Time, done: DiskDone) {
-        unreachable!("a log in memory asks nothing of a disk: {done:?}")
+    fn handle_disk(&mut self, now: Time, done: DiskDone) {
+        Seat::handle_disk(self, now, done);
     }
     fn log_failure(&self) -> Option<String> {
-        None
+        self.shard.log_failure().map(|failure| failure.to_string())
     }
     fn exchange_in(&mut self, now: Time) {
         Seat::exchange_in(self, now);
@@ -125,7 +125,7 @@ impl Driven for Seat {
         Seat::exchange_out(self, now);
     }
     fn poll_deadline(&self) -> Option<Time> {
-        self.shard.poll_deadline()
+        [self.shard.poll_deadline(), self.log_deadline()].into_iter().flatten().min()
     }
     fn busy(&self) -> bool {
         Seat::busy(self)
@@ -140,7 +140,7 @@ impl Driven for Seat {
         self.shard.is_stopping()
     }
     fn is_drained(&self) -> bool {
-        self.shard.is_drained()
+        self.has_ended()
     }
 }
 

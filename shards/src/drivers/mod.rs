@@ -9,6 +9,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod files;
 pub mod glommio;
+mod log_seat;
 #[cfg(test)]
 mod own_process;
 pub mod probe;

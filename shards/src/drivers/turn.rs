@@ -4,6 +4,7 @@
 //! [`Seat::try_sleep`] and wait, or wait for nothing while [`Seat::busy`].
 
 use super::board::StatisticsBoard;
+use super::log_seat::LogState;
 use crate::base::limits::LANE_DRAIN_PER_TURN;
 use crate::base::lsn::Lsn;
 use crate::base::shard_set::{ShardId, ShardSet};
@@ -12,6 +13,7 @@ use crate::coordinator::Coordinator;
 use crate::mesh::{CoordinatorPort, Port};
 use crate::shard::Shard;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A busy shard publishes its statistics this often, beside each time that it goes to sleep.
@@ -71,8 +73,11 @@ pub struct Seat {
     published: Time,
     /// How far the others know the shard's log to be committed.
     told: Lsn,
-    /// Called at the end of the first turn.
-    on_first_turn: Option<Box<dyn FnOnce() + Send>>,
+    /// Called at the end of the turn from which on the shard can serve.
+    on_ready: Option<Box<dyn FnOnce() + Send>>,
+    /// Set when all shards can; connections wait in the kernel until then.
+    open: Arc<AtomicBool>,
+    pub(super) log: LogState,
 }
 
 impl Seat {
@@ -85,12 +90,29 @@ impl Seat {
     ) -> Seat {
         let mut shard = shard;
         shard.handle_lane_slots(port.data_lane_slots());
-        Seat { shard, port, coordinator, board, published: Time::ZERO, told: Lsn::NONE, on_first_turn: None }
+        Seat {
+            shard,
+            port,
+            coordinator,
+            board,
+            published: Time::ZERO,
+            told: Lsn::NONE,
+            on_ready: None,
+            open: Arc::new(AtomicBool::new(true)),
+            log: LogState::default(),
+        }
     }
 
-    /// Has `tell` called once the first turn is made: the shard's loop is set up and serves.
-    pub fn on_first_turn(&mut self, tell: impl FnOnce() + Send + 'static) {
-        self.on_first_turn = Some(Box::new(tell));
+    /// Has `tell` called once the shard's loop is set up and all that was recovered is in force everywhere. No connection is accepted before `open` is
+    /// set; whoever sets it rings the shard's bell.
+    pub fn open_when_ready(&mut self, open: Arc<AtomicBool>, tell: impl FnOnce() + Send + 'static) {
+        self.open = open;
+        self.on_ready = Some(Box::new(tell));
+    }
+
+    /// Whether the broker takes connections yet.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Steps 2 and 3 of the turn: what the mesh brought, and what is due.
@@ -100,7 +122,11 @@ impl Seat {
 
     /// As [`Seat::exchange_in`], looking only at the lanes of `visible`: the simulator's way to delay the others.
     pub fn exchange_in_from(&mut self, now: Time, visible: ShardSet) {
+        if self.log_has_ended() {
+            return;
+        }
         self.refresh_lane_space();
+        self.tend_log(now);
         self.read_progress(now);
         let pending = self.port.take_pending();
         for from in pending.iter().filter(|from| visible.contains(*from)) {
@@ -173,9 +199,17 @@ impl Seat {
         }
     }
 
-    /// One slice of what is left over. The log is in memory: its records are committed as soon as the turn has made them.
+    /// One slice of what is left over. Where the log is in memory its records are committed as soon as the turn has made them.
     pub fn work(&mut self, now: Time) {
+        if self.log_has_ended() {
+            self.end_log(now);
+            return;
+        }
         self.work_uncommitted(now);
+        if self.shard.log_keeps() {
+            self.end_log(now);
+            return;
+        }
         // A CONNACK that is released lets the packets behind its CONNECT go on, which may make records of their own: without another
         // look their acknowledgements would wait for whatever wakes the shard next.
         let mut committed = None;
@@ -228,7 +262,9 @@ impl Seat {
             // What clients do wrong is theirs: an operator who wants to see it asks for it.
             tracing::debug!(shard = self.port.own().index(), "{event}");
         }
-        if let Some(tell) = self.on_first_turn.take() {
+        if self.shard.is_restored()
+            && let Some(tell) = self.on_ready.take()
+        {
             tell();
         }
     }

@@ -43,6 +43,7 @@ mod fan_out;
 mod input;
 mod inspect;
 mod interest;
+mod log_io;
 mod log_room;
 mod outbox;
 mod output;

@@ -6,10 +6,12 @@
 //! | `segment` | one open segment file |
 //! | `folder` | the segments of one log: made, used again, given back |
 //! | `keeper` | the threads that do all this, and read, for all shards |
+//! | `blocking` | does everything at once, for logs written before the broker serves |
 //! | `flusher` | writes with a thread per shard, where there is no ring |
 //!
 //! No shard's thread ever makes a call here that touches a file.
 
+mod blocking;
 mod flusher;
 mod folder;
 mod keeper;
@@ -18,6 +20,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+pub use blocking::BlockingDisk;
 pub use flusher::FileDisk;
 pub use folder::{Folder, StoredSegment, make_private_folder, segment_name, sync_folder};
 pub use keeper::{Keeper, KeeperPort, Kept};

@@ -1,0 +1,103 @@
+//! The log of a shard in its seat: what a turn does for it, disks that are full, and the end in order.
+
+use super::turn::Seat;
+use crate::base::limits::{DISK_RETRY_EVERY, LOG_STOP_MAX};
+use crate::base::time::Time;
+use crate::log::{DiskDone, DiskRequest, Room};
+
+/// How far the log of a seat has come besides its records.
+#[derive(Default, Debug)]
+pub(super) struct LogState {
+    /// When the disk is asked again for the room that it did not have.
+    retry_at: Option<Time>,
+    ending: Ending,
+}
+
+/// The end of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Ending {
+    #[default]
+    No,
+    /// The shard has ended; what it appended is waited for until then, so that nothing is left that could go on when the last record is committed.
+    Draining(Time),
+    /// Its last record is appended, and waited for until then.
+    Stopping(Time),
+    /// It is on disk, or the disk hangs.
+    Over,
+}
+
+impl Seat {
+    /// What the log asks of its disk.
+    pub fn poll_disk(&mut self) -> Option<DiskRequest> {
+        self.shard.poll_disk()
+    }
+
+    /// The disk has done something.
+    pub fn handle_disk(&mut self, now: Time, done: DiskDone) {
+        self.shard.handle_disk(now, done);
+        let shard = self.port.own().index();
+        match (self.shard.log().room(), self.log.retry_at) {
+            (Room::Low, None) => {
+                tracing::warn!(
+                    shard,
+                    "the disk has no room for more of the log: publishers of QoS 1 and 2 are refused until it has"
+                );
+                self.log.retry_at = Some(now + DISK_RETRY_EVERY);
+            }
+            (Room::Ample, Some(_)) => {
+                tracing::info!(shard, "the disk has room for the log again");
+                self.log.retry_at = None;
+            }
+            (Room::Low, Some(_)) | (Room::Ample, None) => {}
+        }
+    }
+
+    /// Asks again for room that was refused, if it is time.
+    pub(super) fn tend_log(&mut self, now: Time) {
+        if self.log.retry_at.is_some_and(|at| at <= now) {
+            self.shard.retry_log_room();
+            self.log.retry_at = Some(now + DISK_RETRY_EVERY);
+        }
+    }
+
+    /// When the log wants a turn.
+    pub(super) fn log_deadline(&self) -> Option<Time> {
+        match self.log.ending {
+            Ending::Draining(at) | Ending::Stopping(at) => Some(at),
+            Ending::No | Ending::Over => self.log.retry_at,
+        }
+    }
+
+    /// Whether the log's last record is appended: nothing may be handled any more that could append another.
+    pub(super) fn log_has_ended(&self) -> bool {
+        matches!(self.log.ending, Ending::Stopping(_) | Ending::Over)
+    }
+
+    /// Ends the log once its shard has, and waits until that is on disk. What other shards still send is in their outboxes, and comes after the
+    /// next start.
+    pub(super) fn end_log(&mut self, now: Time) {
+        if self.log.ending == Ending::No && self.shard.is_drained() {
+            self.log.ending = Ending::Draining(now + LOG_STOP_MAX);
+        }
+        // Each step is waited for by the disk's next answer only: a log that is quiet already takes the next at once.
+        match self.log.ending {
+            Ending::Draining(at) if self.shard.is_log_quiet() => {
+                self.shard.stop_log();
+                self.log.ending = Ending::Stopping(at);
+            }
+            Ending::Stopping(_) if self.shard.is_log_quiet() => self.log.ending = Ending::Over,
+            Ending::Draining(at) | Ending::Stopping(at) if at <= now => {
+                tracing::warn!(
+                    "the disk has not taken the end of the log within {LOG_STOP_MAX:?} and is left"
+                );
+                self.log.ending = Ending::Over;
+            }
+            Ending::No | Ending::Draining(_) | Ending::Stopping(_) | Ending::Over => {}
+        }
+    }
+
+    /// Whether no connection is left, and nothing of the log that is not on disk.
+    pub(super) fn has_ended(&self) -> bool {
+        self.shard.is_drained() && (!self.shard.log_keeps() || self.log.ending == Ending::Over)
+    }
+}
