@@ -72,7 +72,7 @@ start_broker() {
     local pin=()
     [ "$2" = 1 ] && [ $many = 1 ] && pin=(taskset -c 0)
     launch "the broker" "$4" "${pin[@]}" "$broker" run --config "$work/$3.ron" --listen "127.0.0.1:$4" --shards "$2" --io "$1" \
-        --log-level warn
+        --log-level warn --data-dir "$(mktemp -d "$work/data.XXXXXX")"
 }
 
 # The keys $1 of the report, as text; `shard_wakeups` is the busiest shard thread's.

@@ -56,7 +56,7 @@ start_broker() {
             "max_inflight_messages 0" "set_tcp_nodelay true" "log_type error" >"$work/mosquitto.conf"
         command=("$mosquitto" -c "$work/mosquitto.conf") ;;
     glommio | epoll)
-        command=("$bin/shardmq" run --listen "127.0.0.1:$2" --shards 1 --io "$1" --log-level warn)
+        command=("$bin/shardmq" run --listen "127.0.0.1:$2" --shards 1 --io "$1" --log-level warn --data-dir "$(mktemp -d "$work/data.XXXXXX")")
         [ -z "${FIGURES_CONFIG:-}" ] || command+=(--config "$FIGURES_CONFIG") ;;
     *) echo "no broker is called $1" >&2; exit 2 ;;
     esac

@@ -38,7 +38,8 @@ class Broker:
         listeners = '(address: "127.0.0.1:0"), (address: "127.0.0.1:0", transport: websocket)'
         config.write_text(f'(listeners: [{listeners}], placement: none, stats_interval: "1 s", {more})\n')
         self.log = open(Path(self.folder.name) / "log", "w+", encoding="utf-8")
-        command = [binary, "run", "--config", str(config), "--shards", str(shards), "--io", driver, "--log-level", "info"]
+        command = [binary, "run", "--config", str(config), "--shards", str(shards), "--io", driver, "--log-level", "info",
+                   "--data-dir", str(Path(self.folder.name) / "data")]
         self.process = subprocess.Popen(command, stderr=self.log, stdout=self.log, stdin=subprocess.DEVNULL)
         self.wait_for(r"(ready): ")
         self.port, self.web_socket_port = map(int, re.findall(r"listening on 127\.0\.0\.1:(\d+)", self.text()))

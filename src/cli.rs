@@ -1,7 +1,7 @@
 //! The command line: names and flags that operators' scripts rely on.
 
 use crate::auth::HashPassword;
-use crate::config::{Io, Listener, LogLevel, Settings, ShardCount};
+use crate::config::{Durability, Io, Listener, LogLevel, Settings, ShardCount};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -77,9 +77,12 @@ pub struct RunFlags {
     /// What the shards wait with
     #[arg(long, value_enum)]
     io: Option<Io>,
-    /// Where durable state is kept (kept for the log, not used yet)
+    /// Where durable state is kept
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// What an acknowledgement promises
+    #[arg(long, value_enum)]
+    durability: Option<Durability>,
     /// What is logged; RUST_LOG overrides it
     #[arg(long, value_enum, value_name = "L")]
     log_level: Option<LogLevel>,
@@ -102,6 +105,7 @@ impl RunFlags {
             settings.shards = Some(ShardCount::new(shards));
         }
         settings.io = self.io.unwrap_or(settings.io);
+        settings.durability = self.durability.unwrap_or(settings.durability);
         settings.data_dir = self.data_dir.unwrap_or(settings.data_dir);
         settings.log_level = self.log_level.unwrap_or(settings.log_level);
         settings

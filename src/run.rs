@@ -3,13 +3,13 @@
 use crate::auth::ScramSha256;
 use crate::cli::RunFlags;
 use crate::config::{
-    self, ConfigError, Io, Listener, Placement, ProtocolVersion, Settings, SharedSubscriptions, Strategy,
-    Transport,
+    self, ConfigError, Durability, Io, Listener, Placement, ProtocolVersion, Settings, SharedSubscriptions,
+    Strategy, Transport,
 };
 use crate::{logging, signals};
 use shardmq_shards::drivers::probe::IoChoice;
 use shardmq_shards::server::placement::Placement as EnginePlacement;
-use shardmq_shards::server::{Broker, BrokerConfig, ListenerConfig};
+use shardmq_shards::server::{Broker, BrokerConfig, ListenerConfig, StorageConfig, Watermark};
 use shardmq_shards::session::Authentication;
 use shardmq_shards::shard::Doorway;
 use shardmq_shards::topics::{ShareStrategies, ShareStrategy};
@@ -96,8 +96,25 @@ fn broker_config(settings: &Settings, authentication: Authentication) -> BrokerC
         share_strategies: share_strategies(&settings.shared_subscriptions),
         terms: settings.engine_terms(),
         extensions: settings.engine_extensions().expect("the configuration was checked before"),
+        storage: storage(settings),
         stats_interval: settings.stats_interval.get(),
     }
+}
+
+/// Where and how durable state is kept, if it is.
+fn storage(settings: &Settings) -> Option<StorageConfig> {
+    let durable = match settings.durability {
+        Durability::Fsync => true,
+        Durability::Os => false,
+        Durability::Memory => return None,
+    };
+    Some(StorageConfig {
+        data_dir: settings.data_dir.clone(),
+        durable,
+        watermark: settings.disk_watermark.map_or(Watermark::Usual, |bytes| Watermark::Bytes(bytes.get())),
+        // Whole blocks: what is written past the page cache is not less.
+        segment_bytes: settings.log_segment.get::<u64>().next_multiple_of(4096),
+    })
 }
 
 fn share_strategies(shared: &SharedSubscriptions) -> ShareStrategies {

@@ -1,7 +1,7 @@
 //! Signals: the first SIGTERM or SIGINT ends the broker in order, the second at once.
 
 use shardmq_shards::server::Handle;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use std::io;
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ pub struct Signals(signal_hook::iterator::Signals);
 impl Signals {
     /// Catches them from now on.
     pub fn catch() -> io::Result<Signals> {
-        Ok(Signals(signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?))
+        Ok(Signals(signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ])?))
     }
 
     /// Lets `broker` run until a signal ends it and its last connection is closed.
@@ -29,6 +29,10 @@ impl Signals {
                         ending = true;
                         tracing::info!("signal {signal}: stopping; a second one ends at once");
                         stopper.stop();
+                    }
+                    // The write that met the limit fails, which is how the log says it, and why the broker ends.
+                    SIGXFSZ => {
+                        tracing::error!("a file may not grow as large as the broker needs it (ulimit -f)")
                     }
                     // A terminal that goes away or a log rotation must not end a broker; there is nothing to reload yet.
                     _ => tracing::info!("signal {signal} is ignored"),

@@ -10,8 +10,8 @@ mod terms;
 pub use authentication::is_required as is_authentication_required;
 pub use error::{ConfigError, WrongText};
 pub use settings::{
-    Io, Listener, LogLevel, Placement, ProtocolVersion, Settings, ShardCount, SharedSubscriptions, Strategy,
-    Transport,
+    Durability, Io, Listener, LogLevel, Placement, ProtocolVersion, Settings, ShardCount,
+    SharedSubscriptions, Strategy, Transport,
 };
 
 use ron::extensions::Extensions;

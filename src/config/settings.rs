@@ -5,7 +5,7 @@ use super::bounded::{Bytes, Number, Span};
 use super::extensions::{AutoSubscription, DelayedMessages, ExclusiveSubscriptions, RewriteRule};
 use super::terms::{Capabilities, Redirect};
 use serde::Deserialize;
-use shardmq_shards::base::limits::Limits;
+use shardmq_shards::base::limits::{LOG_SEGMENT_BYTES, Limits};
 use shardmq_shards::base::shard_set::SHARDS_MAX;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,6 +35,12 @@ pub struct Settings {
     pub placement: Placement,
     /// Where durable state is kept.
     pub data_dir: PathBuf,
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// Bytes of its file system that the log leaves to others; unsaid the smaller of 1 GiB and a tenth of it.
+    pub disk_watermark: Option<Bytes<0, 1_099_511_627_776>>,
+    /// Bytes of one segment of a shard's log.
+    pub log_segment: Bytes<1_048_576, 1_073_741_824>,
     /// What is logged unless RUST_LOG or the command line say otherwise.
     pub log_level: LogLevel,
     /// Span between two statistics lines; 0: none.
@@ -165,6 +171,18 @@ pub enum Io {
     Epoll,
 }
 
+/// What an acknowledgement promises, named by what it outlives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Kept over the loss of power.
+    Fsync,
+    /// Kept over the end of the process, not over that of the system.
+    Os,
+    /// Kept as long as the process runs: nothing is written.
+    Memory,
+}
+
 /// Which core a shard runs on.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -259,6 +277,9 @@ impl Default for Settings {
             io: Io::Auto,
             placement: Placement::None,
             data_dir: PathBuf::from("data"),
+            durability: Durability::Fsync,
+            disk_watermark: None,
+            log_segment: Bytes::new(LOG_SEGMENT_BYTES),
             log_level: LogLevel::Info,
             stats_interval: Span::new(Duration::from_secs(5)),
             max_connections: Number::new(limits.connections_max.into()),

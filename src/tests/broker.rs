@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// How long anything that must happen may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Small: each start writes several full of zeros.
+const SEGMENT: &str = "log_segment: \"1 MiB\",";
 
 /// What the broker waits with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +40,7 @@ pub struct Setup {
     placement: &'static str,
     config: Option<PathBuf>,
     descriptors: Option<u32>,
+    data: Option<Arc<DataFolder>>,
 }
 
 /// The broker's standard error, as far as it has been read.
@@ -52,6 +56,30 @@ pub struct Broker {
     log: Arc<Log>,
     addresses: Vec<SocketAddr>,
     config: Option<PathBuf>,
+    data: Arc<DataFolder>,
+}
+
+/// A data directory of a test's own, removed with the last who has it.
+pub struct DataFolder(PathBuf);
+
+impl DataFolder {
+    pub fn new() -> Arc<DataFolder> {
+        static FOLDERS: AtomicU32 = AtomicU32::new(0);
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("data-{}-{number}", std::process::id());
+        Arc::new(DataFolder(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for DataFolder {
+    fn drop(&mut self) {
+        // Not there: its broker never came so far.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Setup {
@@ -65,6 +93,7 @@ impl Setup {
             placement: "none",
             config: None,
             descriptors: None,
+            data: None,
         }
     }
 
@@ -98,6 +127,12 @@ impl Setup {
         self
     }
 
+    /// Keeps its state there, with what is there already; else in a fresh folder of its own.
+    pub fn data(mut self, data: &Arc<DataFolder>) -> Setup {
+        self.data = Some(data.clone());
+        self
+    }
+
     /// The hard limit of open files that the broker finds.
     pub fn descriptors(mut self, descriptors: u32) -> Setup {
         self.descriptors = Some(descriptors);
@@ -115,7 +150,7 @@ impl Setup {
             }
             None => {
                 let text = format!(
-                    "(listeners: [{}], placement: {}, {})",
+                    "(listeners: [{}], placement: {}, {SEGMENT} {})",
                     self.listeners.join(", "),
                     self.placement,
                     self.fields.join(", ")
@@ -128,7 +163,8 @@ impl Setup {
         arguments.extend(["--shards".to_owned(), self.shards.to_string()]);
         arguments.extend(["--io".to_owned(), self.driver.to_string()]);
         arguments.extend(["--log-level", "debug"].map(str::to_owned));
-        let mut broker = Broker::spawn(&arguments, self.descriptors);
+        let data = self.data.unwrap_or_else(DataFolder::new);
+        let mut broker = Broker::spawn_on(&data, &arguments, self.descriptors);
         broker.config = written;
         broker.addresses = broker.wait_until_ready();
         broker
@@ -167,13 +203,24 @@ pub fn shardmq(arguments: &[impl AsRef<str>]) -> Command {
 impl Broker {
     /// Starts the binary with these arguments, without waiting for anything.
     pub fn spawn(arguments: &[impl AsRef<str>], descriptors: Option<u32>) -> Broker {
+        Broker::spawn_on(&DataFolder::new(), arguments, descriptors)
+    }
+
+    /// The same, with this data directory.
+    pub fn spawn_on(
+        data: &Arc<DataFolder>,
+        arguments: &[impl AsRef<str>],
+        descriptors: Option<u32>,
+    ) -> Broker {
+        let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
+        let arguments = [&arguments[..], &["--data-dir", data.path().to_str().expect("UTF-8")]].concat();
         let mut command = match descriptors {
-            None => shardmq(arguments),
+            None => shardmq(&arguments),
             Some(limit) => {
                 // A shell lowers its own limit and becomes the broker: the process id stays.
                 let mut shell = Command::new("sh");
                 shell.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"]);
-                shell.arg(env!("CARGO_BIN_EXE_shardmq")).args(arguments.iter().map(AsRef::as_ref));
+                shell.arg(env!("CARGO_BIN_EXE_shardmq")).args(&arguments);
                 shell.env_remove("RUST_LOG");
                 shell
             }
@@ -189,7 +236,7 @@ impl Broker {
                 reader.grew.notify_all();
             }
         });
-        Broker { child, log, addresses: Vec::new(), config: None }
+        Broker { child, log, addresses: Vec::new(), config: None, data: data.clone() }
     }
 
     fn wait_until_ready(&mut self) -> Vec<SocketAddr> {
@@ -209,6 +256,18 @@ impl Broker {
     /// Where its listeners listen, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Ends it as `kill -9` does, and waits until it is gone.
+    pub fn kill(mut self) {
+        // The id is our own child's: not yet waited for, so nobody else has it.
+        self.child.kill().expect("the child is ours");
+        self.child.wait().expect("the child is ours");
+    }
+
+    /// Where it keeps its state.
+    pub fn data(&self) -> &Path {
+        self.data.path()
     }
 
     pub fn pid(&self) -> u32 {

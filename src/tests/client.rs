@@ -282,6 +282,26 @@ impl Client {
         }
     }
 
+    /// Publishes with QoS 1 and waits for nothing.
+    pub fn send_publish(&mut self, topic: &str, payload: &[u8], packet_id: u16) {
+        let packet_id = PacketId::new(packet_id);
+        let (dup, retain, qos) = (false, false, QoS::AtLeastOnce);
+        let properties = PublishProperties::default();
+        self.send(&Packet::Publish(Publish { dup, qos, retain, topic, packet_id, properties, payload }));
+    }
+
+    /// The packet id of the next PUBACK; `None` when the connection ends before one comes.
+    pub fn puback_or_end(&mut self) -> Option<u16> {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(arrived) = self.packet(deadline) {
+            if let Arrived::Puback(id) = arrived {
+                return Some(id.get());
+            }
+        }
+        assert!(Instant::now() < deadline, "neither a PUBACK nor the end");
+        None
+    }
+
     /// Subscribes and waits for the SUBACK, which must grant the QoS.
     pub fn subscribe(&mut self, filter: &str, qos: QoS) {
         let packet_id = self.packet_id();

@@ -6,6 +6,7 @@ mod client;
 mod conformance_transport;
 mod connections;
 mod cross_check;
+mod durability;
 mod extensions;
 mod messages;
 mod misbehaviour;

@@ -48,6 +48,7 @@ fn ruled(driver: Driver) -> Handle {
         share_strategies: ShareStrategies::default(),
         extensions: Extensions { permission: Some(Arc::new(Rules)), ..Extensions::default() },
         terms: Terms::default(),
+        storage: None,
         stats_interval: Duration::ZERO,
     };
     Broker::start(config).expect("the broker starts")

@@ -1,11 +1,13 @@
 //! A broker's start: ports first, then lanes, then a thread per shard; and its end.
 
 use super::config::BrokerConfig;
+use super::data::{DataDirectory, DataError};
 use super::handle::{Handle, Running};
 use super::machine::{self, Demand};
 use super::placement::{self, PlacementError};
 use super::report::Reporter;
-use super::shard_thread::{self, Post, StartReport};
+use super::shard_thread::{self, KeptShard, Post, StartReport};
+use super::storage::{self, Kept};
 use crate::base::hash::HashKey;
 use crate::base::planted::Planted;
 use crate::base::shard_set::{SHARDS_MAX, ShardId};
@@ -13,6 +15,7 @@ use crate::coordinator::{Coordinator, INLINE_SHARDS_MAX};
 use crate::drivers::board::StatisticsBoard;
 use crate::drivers::clock::Clock;
 use crate::drivers::eventfd::EventFd;
+use crate::drivers::files::Keeper;
 use crate::drivers::probe::{self, Driver, ProbeError};
 use crate::drivers::socket::{ListenError, listen_per_shard};
 use crate::drivers::turn::CoordinatorSeat;
@@ -24,6 +27,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 /// Why a broker cannot start. Nothing of it is left running.
@@ -37,6 +41,8 @@ pub enum StartError {
     Listen(ListenError),
     /// The system refuses something that every broker needs.
     System(&'static str, io::Error),
+    /// What is kept on disk cannot be used.
+    Data(DataError),
     /// A shard's loop could not be set up.
     Shard(ShardId, String),
 }
@@ -48,6 +54,7 @@ impl fmt::Display for StartError {
             StartError::Probe(error) => error.fmt(f),
             StartError::Listen(error) => error.fmt(f),
             StartError::System(what, error) => write!(f, "cannot start: {what}: {error}"),
+            StartError::Data(error) => write!(f, "cannot start: {error}"),
             StartError::Shard(shard, error) => write!(f, "cannot start shard {shard}: {error}"),
         }
     }
@@ -80,8 +87,12 @@ impl Broker {
             tracing::warn!("{advice}");
         }
         config.limits.connections_max = capacity.connections_max;
+        // The port first: two brokers that are started twice by mistake meet there, and nothing is touched yet.
         let (addresses, sockets) = open_listeners(&config, cores.len())?;
-        let broker = assemble(&config, chosen.driver, &cores, sockets, addresses)?;
+        let kept = config.storage.as_ref().map(|storage| storage::open(storage, cores.len())).transpose();
+        let parts =
+            Parts { driver: chosen.driver, cores: &cores, sockets, kept: kept.map_err(StartError::Data)? };
+        let broker = assemble(&config, parts, addresses)?;
         for address in broker.addresses() {
             tracing::info!("listening on {address}");
         }
@@ -127,28 +138,41 @@ fn make_bells(shards: usize) -> Result<(Vec<EventFd>, EventFd), StartError> {
     Ok((bells, coordinator))
 }
 
+/// What a broker is made of, besides its configuration.
+struct Parts<'a> {
+    driver: Driver,
+    cores: &'a [Option<usize>],
+    sockets: ShardSockets,
+    kept: Option<Kept>,
+}
+
 fn assemble(
     config: &BrokerConfig,
-    driver: Driver,
-    cores: &[Option<usize>],
-    sockets: ShardSockets,
+    parts: Parts<'_>,
     addresses: Vec<SocketAddr>,
 ) -> Result<Handle, StartError> {
+    let Parts { driver, cores, sockets, kept } = parts;
     let shards = cores.len();
     let clock = Clock::start();
-    let key = HashKey::from_seed(random_seed());
+    let key = HashKey::from_seed(kept.as_ref().map_or_else(random_seed, |kept| kept.hash_seed));
     let (bells, coordinator_bell) = make_bells(shards)?;
     let wake = |bell: &EventFd| Arc::new(bell.clone()) as Arc<dyn Wake>;
     let Coordination { ports, coordinator, handle } =
         mesh(bells.iter().map(wake).collect(), wake(&coordinator_bell), Planted::default());
-    let core = Coordinator::new(shards, config.limits.connections_max, key.clone(), Planted::default());
+    let mut core = Coordinator::new(shards, config.limits.connections_max, key.clone(), Planted::default());
+    if let Some(kept) = &kept {
+        core.recover(&kept.images);
+    }
     let mut seat = Some(CoordinatorSeat::new(core, coordinator));
     let boards: Vec<_> = (0..shards).map(|_| Arc::new(StatisticsBoard::default())).collect();
-    let running = Running::new(handle.clone(), boards.clone(), clock.started(), config);
+    let mut running = Running::new(handle.clone(), boards.clone(), clock.started(), config);
+    let (directory, kept) = kept_shards(kept, &bells)?;
+    running.data = directory;
+    let doors = Doors { open: Arc::new(AtomicBool::new(false)), bells: bells.clone() };
     let (report_start, reports) = mpsc::channel();
-    let parts = ports.into_iter().zip(sockets).zip(bells).zip(boards).enumerate();
+    let parts = ports.into_iter().zip(sockets).zip(bells).zip(boards).zip(kept).enumerate();
     let posts = parts
-        .map(|(index, (((port, listeners), bell), board))| Post {
+        .map(|(index, ((((port, listeners), bell), board), kept))| Post {
             config: shard_config(config, index, shards, &key),
             port,
             coordinator: seat.take_if(|_| shards <= INLINE_SHARDS_MAX),
@@ -160,13 +184,46 @@ fn assemble(
             ring_entries: config.ring_entries,
             clock,
             report_start: report_start.clone(),
+            open: doors.open.clone(),
+            kept,
             mesh: handle.clone(),
         })
         .collect();
     drop(report_start);
     let running = start_threads(running, posts, seat.map(|seat| (seat, coordinator_bell)), reports)?;
+    doors.open();
     let running = start_reporter(running, config)?;
     Ok(Handle::new(addresses, running))
+}
+
+/// What keeps clients out until every shard is ready.
+struct Doors {
+    open: Arc<AtomicBool>,
+    bells: Vec<EventFd>,
+}
+
+impl Doors {
+    fn open(self) {
+        self.open.store(true, Ordering::Relaxed);
+        self.bells.iter().for_each(EventFd::ring);
+    }
+}
+
+/// What each shard goes on from, and the directory, to be held; nothing where nothing is kept.
+#[allow(clippy::type_complexity)] // two results, each plain
+fn kept_shards(
+    kept: Option<Kept>,
+    bells: &[EventFd],
+) -> Result<(Option<DataDirectory>, Vec<Option<KeptShard>>), StartError> {
+    let Some(Kept { directory, images, logs, .. }) = kept else {
+        return Ok((None, bells.iter().map(|_| None).collect()));
+    };
+    let (folders, journals): (Vec<_>, Vec<_>) = logs.into_iter().map(|log| (log.folder, log.journal)).unzip();
+    let ports = Keeper::start(folders.into_iter().zip(bells.iter().cloned()).collect())
+        .map_err(|error| StartError::System("thread", error))?;
+    let parts = ports.into_iter().zip(journals).zip(images);
+    let shards = parts.map(|((port, journal), image)| Some(KeptShard { journal, port, image })).collect();
+    Ok((Some(directory), shards))
 }
 
 /// Starts every shard, and the coordinator when it has a thread of its own; returns once all shards serve.

@@ -2,11 +2,13 @@
 
 use super::placement::Placement;
 use crate::base::limits::Limits;
+use crate::drivers::files::Watermark;
 use crate::drivers::probe::IoChoice;
 use crate::session::Authentication;
 use crate::shard::{Doorway, Extensions, Terms};
 use crate::topics::ShareStrategies;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything that a broker needs to know at its start.
@@ -34,8 +36,23 @@ pub struct BrokerConfig {
     pub extensions: Extensions,
     /// What clients are offered.
     pub terms: Terms,
+    /// How durable state is kept; `None`: nothing is written.
+    pub storage: Option<StorageConfig>,
     /// Span between two statistics lines in the log; zero: none.
     pub stats_interval: Duration,
+}
+
+/// How durable state is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StorageConfig {
+    /// Where.
+    pub data_dir: PathBuf,
+    /// What is acknowledged outlives the loss of power, not only the process.
+    pub durable: bool,
+    /// What is left to others on that file system.
+    pub watermark: Watermark,
+    /// Bytes of one segment of a shard's log.
+    pub segment_bytes: u64,
 }
 
 /// One address on which clients connect.

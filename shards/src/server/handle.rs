@@ -1,6 +1,7 @@
 //! A running broker, seen from outside its shards.
 
 use super::config::BrokerConfig;
+use super::data::DataDirectory;
 use super::report::{Reader, Reporter};
 use crate::drivers::board::StatisticsBoard;
 use crate::mesh::MeshHandle;
@@ -18,6 +19,8 @@ pub(super) struct Running {
     pub shards: Vec<JoinHandle<Result<(), String>>>,
     pub coordinator: Option<JoinHandle<()>>,
     pub reporter: Option<Reporter>,
+    /// The data directory is this broker's until its last thread has ended.
+    pub data: Option<DataDirectory>,
 }
 
 impl Running {
@@ -28,7 +31,7 @@ impl Running {
         config: &BrokerConfig,
     ) -> Running {
         let reader = Reader { boards, started, connections_max: config.limits.connections_max };
-        Running { mesh, reader, shards: Vec::new(), coordinator: None, reporter: None }
+        Running { mesh, reader, shards: Vec::new(), coordinator: None, reporter: None, data: None }
     }
 
     pub fn reader(&self) -> Reader {
@@ -47,6 +50,7 @@ impl Running {
             coordinator.join().expect("a coordinator that panics aborts the process");
         }
         self.reporter = None;
+        self.data = None;
         result
     }
 }

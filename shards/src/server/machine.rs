@@ -3,7 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors of a shard besides its connections and listeners: epoll or the rings, the bell, files.
-const DESCRIPTORS_PER_SHARD: u64 = 16;
+const DESCRIPTORS_PER_SHARD: u64 = 20;
 /// Descriptors of the process besides its shards: standard streams, signals, libraries.
 const DESCRIPTORS_OF_PROCESS: u64 = 64;
 /// Locked memory that a shard's rings may need where the kernel counts them (before 5.12, and for registered buffers).
@@ -106,9 +106,9 @@ mod tests {
     #[test]
     fn too_few_descriptors_lower_the_connections_and_say_what_to_change() {
         let capacity = weigh(SMALL, 1_024, 64 << 20, 4_096);
-        assert_eq!(capacity.connections_max, 1_024 - 98);
-        assert!(capacity.advice[0].contains("from 10000 to 926"), "{:?}", capacity.advice);
-        assert!(capacity.advice[0].contains("LimitNOFILE=10098"), "{:?}", capacity.advice);
+        assert_eq!(capacity.connections_max, 1_024 - 106);
+        assert!(capacity.advice[0].contains("from 10000 to 918"), "{:?}", capacity.advice);
+        assert!(capacity.advice[0].contains("LimitNOFILE=10106"), "{:?}", capacity.advice);
         assert_eq!(weigh(SMALL, 50, u64::MAX, 4_096).connections_max, 1);
     }
 

@@ -9,10 +9,13 @@ pub mod data;
 mod handle;
 mod machine;
 pub mod placement;
+mod read_log;
 mod report;
 mod shard_thread;
+mod storage;
 pub mod stored;
 
+pub use crate::drivers::files::Watermark;
 pub use broker::{Broker, StartError};
-pub use config::{BrokerConfig, ListenerConfig};
+pub use config::{BrokerConfig, ListenerConfig, StorageConfig};
 pub use handle::{Handle, RunError, Stopper};

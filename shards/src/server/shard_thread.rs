@@ -6,20 +6,30 @@ use crate::drivers::board::StatisticsBoard;
 use crate::drivers::clock::Clock;
 use crate::drivers::epoll;
 use crate::drivers::eventfd::EventFd;
+use crate::drivers::files::{FileDisk, KeeperPort};
 use crate::drivers::glommio::{self, DriverOptions};
 use crate::drivers::probe::Driver;
 use crate::drivers::turn::{CoordinatorSeat, Seat};
+use crate::log::{Journal, Log, ShardImage};
 use crate::mesh::{ListenerId, MeshHandle, Port};
 use crate::shard::{Shard, ShardConfig};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::thread::{Builder, JoinHandle};
 
 /// Whether a shard serves, or why not.
 pub(super) type StartReport = (ShardId, Result<(), String>);
+
+/// What a shard goes on from.
+pub(super) struct KeptShard {
+    pub journal: Journal,
+    pub port: KeeperPort,
+    pub image: ShardImage,
+}
 
 /// Everything that a shard's thread needs; the shard itself is made there, so that its memory is on its own NUMA node.
 pub(super) struct Post {
@@ -35,6 +45,10 @@ pub(super) struct Post {
     pub ring_entries: u32,
     pub clock: Clock,
     pub report_start: Sender<StartReport>,
+    /// Set once all shards are ready.
+    pub open: Arc<AtomicBool>,
+    /// What it had in the run before, and where its log goes on; `None`: nothing is kept.
+    pub kept: Option<KeptShard>,
     /// Stops the other shards when this one fails.
     pub mesh: MeshHandle,
 }
@@ -61,7 +75,7 @@ pub(super) fn spawn(post: Post) -> io::Result<JoinHandle<Result<(), String>>> {
 }
 
 fn serve(post: Post, name: &str) -> Result<(), String> {
-    let shard = post.config.id;
+    let id = post.config.id;
     if let Some(core) = post.core
         && let Err(error) = pin_this_thread(core)
     {
@@ -70,26 +84,39 @@ fn serve(post: Post, name: &str) -> Result<(), String> {
     let (report, mesh) = (post.report_start.clone(), post.mesh);
     let ready = move || {
         // Nobody listens any more when another shard has failed to start.
-        let _ = post.report_start.send((shard, Ok(())));
+        let _ = post.report_start.send((id, Ok(())));
     };
-    let mut seat = Seat::new(Shard::new(post.config), post.port, post.coordinator, post.board);
-    seat.on_first_turn(ready);
+    let mut shard = Shard::new(post.config);
+    let disk = post.kept.map(|kept| {
+        shard.open_log(Log::over(kept.journal));
+        shard.restore(post.clock.now(), kept.image);
+        kept.port
+    });
+    let mut seat = Seat::new(shard, post.port, post.coordinator, post.board);
+    seat.open_when_ready(post.open, ready);
     let result = match post.driver {
-        Driver::Epoll => epoll::run(seat, post.listeners, post.bell, post.clock, None)
+        Driver::Epoll => start_flusher(id, disk, &post.bell)
+            .and_then(|disk| epoll::run(seat, post.listeners, post.bell, post.clock, disk))
             .map(|_| ())
-            .map_err(|e| e.to_string()),
+            .map_err(|error| error.to_string()),
         Driver::Glommio => {
             let mut options = DriverOptions::new(name, post.ring_entries);
             options.clock = post.clock;
-            glommio::run(seat, post.listeners, options, post.bell, None).map_err(|error| error.to_string())
+            glommio::run(seat, post.listeners, options, post.bell, disk).map_err(|error| error.to_string())
         }
     };
     if let Err(error) = &result {
         tracing::error!("{name} cannot go on, the broker stops: {error}");
-        let _ = report.send((shard, Err(error.clone())));
+        let _ = report.send((id, Err(error.clone())));
         mesh.request_shutdown();
     }
     result
+}
+
+/// The epoll driver writes with a thread of its own.
+fn start_flusher(shard: ShardId, port: Option<KeeperPort>, bell: &EventFd) -> io::Result<Option<FileDisk>> {
+    let name = format!("shardmq-log-{shard}");
+    port.map(|port| FileDisk::start(&name, port, bell.clone())).transpose()
 }
 
 /// Starts the coordinator on a thread of its own.

@@ -58,6 +58,10 @@ impl Disk for FileDisk {
         let Err(DiskRequest::Write { segment, offset, block, durable }) = self.port.ask(request) else {
             return;
         };
+        // What lies before is full, and its last write done: one is under way at a time.
+        if self.files.first_key_value().is_some_and(|(first, _)| *first < segment) {
+            self.files = self.files.split_off(&segment);
+        }
         let file = self.files.get(&segment).expect("a log writes to segments that it was given").clone();
         let flush = Flush { file, segment, offset, block, durable };
         self.flushes.send(flush).expect("the flusher runs as long as this is there");

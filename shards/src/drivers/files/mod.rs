@@ -31,10 +31,11 @@ pub use space::Watermark;
 use crate::log::DiskError;
 use rustix::io::Errno;
 
-/// What an error means to a log that asked for space.
+/// What an error means to a log that asked for a segment: what passes by itself is tried again, and until then only the segments that are ready
+/// already are written.
 fn disk_error(errno: Errno) -> DiskError {
     match errno {
-        Errno::NOSPC | Errno::DQUOT => DiskError::Full,
+        Errno::NOSPC | Errno::DQUOT | Errno::MFILE | Errno::NFILE | Errno::NOMEM => DiskError::Full,
         other => DiskError::Failed(other.raw_os_error()),
     }
 }

@@ -62,6 +62,10 @@ impl<D: Driven> RingLoop<D> {
                 disk.files.remove(segment);
             }
             if let Err(DiskRequest::Write { segment, offset, block, durable }) = disk.port.ask(request) {
+                // What lies before is full, and its last write done: one is under way at a time.
+                if disk.files.first_key_value().is_some_and(|(first, _)| *first < segment) {
+                    disk.files = disk.files.split_off(&segment);
+                }
                 let key = disk.writings.insert(Writing { segment, offset, block, durable, done: 0 });
                 self.push_log_write(key);
             }

@@ -1,6 +1,6 @@
 //! The directory itself: made, locked, its manifest read and replaced.
 
-use super::{Manifest, ManifestError};
+use super::{Manifest, ManifestError, Quarantine};
 use crate::base::shard_set::ShardId;
 use crate::drivers::files::{make_private_folder, sync_folder};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
@@ -132,8 +132,8 @@ impl DataDirectory {
     }
 
     /// Where what is damaged goes.
-    pub fn quarantine(&self) -> PathBuf {
-        self.path.join("quarantine")
+    pub fn quarantine(&self) -> Quarantine {
+        Quarantine::new(self.path.join("quarantine"))
     }
 
     /// What the directory has; `None` when nothing was ever written. One copy that is damaged or missing is put right by the next
@@ -201,15 +201,27 @@ impl DataDirectory {
     /// # Errors
     /// What the system says.
     pub fn remove_other_generations(&self, generation: u64) -> Result<(), DataError> {
-        let refused = |path: &Path, error| DataError::System("remove", path.to_owned(), error);
-        let kept = generation.to_string();
-        for entry in fs::read_dir(&self.path).map_err(|error| refused(&self.path, error))?.flatten() {
-            let name = entry.file_name();
-            let is_number = name.to_str().is_some_and(|name| name.parse::<u64>().is_ok());
-            if is_number && name.to_str() != Some(&kept) {
-                fs::remove_dir_all(entry.path()).map_err(|error| refused(&entry.path(), error))?;
-            }
+        let kept = self.generation(generation);
+        for folder in self.generations()?.into_iter().filter(|folder| *folder != kept) {
+            fs::remove_dir_all(&folder).map_err(|error| DataError::System("remove", folder, error))?;
         }
         Ok(())
+    }
+
+    /// Whether there are folders of any generation.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn has_generations(&self) -> Result<bool, DataError> {
+        Ok(!self.generations()?.is_empty())
+    }
+
+    fn generations(&self) -> Result<Vec<PathBuf>, DataError> {
+        let entries =
+            fs::read_dir(&self.path).map_err(|error| DataError::System("read", self.path.clone(), error))?;
+        let is_number = |path: &PathBuf| {
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.parse::<u64>().is_ok())
+        };
+        Ok(entries.flatten().map(|entry| entry.path()).filter(is_number).collect())
     }
 }

@@ -33,6 +33,8 @@ pub enum ManifestError {
     Version(String),
     /// Its checksum does not fit, or it has none.
     Damaged,
+    /// There are logs, and no manifest.
+    Missing,
 }
 
 impl fmt::Display for ManifestError {
@@ -42,6 +44,7 @@ impl fmt::Display for ManifestError {
                 write!(f, "it is of another version (\"{title}\", this program reads \"{TITLE}\")")
             }
             ManifestError::Damaged => f.write_str("it is damaged"),
+            ManifestError::Missing => f.write_str("both are missing, and there are logs"),
         }
     }
 }

@@ -12,8 +12,10 @@
 
 mod directory;
 mod manifest;
+mod quarantine;
 #[cfg(test)]
 mod tests;
 
 pub use directory::{DataDirectory, DataError};
 pub use manifest::{Manifest, ManifestError};
+pub use quarantine::Quarantine;
