@@ -70,6 +70,11 @@ impl DataFolder {
         Arc::new(DataFolder(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)))
     }
 
+    /// One at a place of the caller's.
+    pub fn at(path: PathBuf) -> Arc<DataFolder> {
+        Arc::new(DataFolder(path))
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -290,6 +290,29 @@ impl Client {
         self.send(&Packet::Publish(Publish { dup, qos, retain, topic, packet_id, properties, payload }));
     }
 
+    /// Publishes with QoS 1; the reason in its PUBACK.
+    pub fn publish_for(&mut self, topic: &str, payload: &[u8]) -> ReasonCode {
+        let packet_id = self.packet_id();
+        self.send_publish(topic, payload, packet_id.get());
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Split::Whole(frame) = split(&self.input, usize::MAX).expect("the broker frames well") {
+                let packet = Packet::decode(frame, self.version).expect("the broker encodes well");
+                let reason = match packet {
+                    Packet::Puback(ack) => (ack.packet_id == packet_id).then_some(ack.reason),
+                    _ => None,
+                };
+                let bytes = frame.wire_bytes();
+                self.input.drain(..bytes);
+                if let Some(reason) = reason {
+                    return reason;
+                }
+            } else {
+                assert!(self.read_more(deadline).unwrap_or(false), "waited in vain for a PUBACK");
+            }
+        }
+    }
+
     /// The packet id of the next PUBACK; `None` when the connection ends before one comes.
     pub fn puback_or_end(&mut self) -> Option<u16> {
         let deadline = Instant::now() + PATIENCE;

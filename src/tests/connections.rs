@@ -86,7 +86,7 @@ fn the_small_profile_is_as_promised(driver: Driver) {
     let _alone = MANY_SOCKETS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let descriptors = raise_descriptors();
     // Where this machine has fewer descriptors the broker says so itself, and carries what is left.
-    let own = 64 + 2 * 17;
+    let own = 64 + 2 * 21;
     let connections = 10_000.min(descriptors - own);
     let broker = Setup::new(driver).profile("small").start();
     assert_ring_entries(&broker, driver, 256);
@@ -112,7 +112,7 @@ fn lowered_profile(driver: Driver, name: &str, connections: u32, ring_entries: u
         assert!(line.contains("LimitNOFILE="), "it says what to change: {line}");
         rest.split(':').next()?.parse().ok()
     });
-    assert_eq!(carried, 600 - 64 - 2 * 17);
+    assert_eq!(carried, 600 - 64 - 2 * 21);
     assert_carries(&broker, carried);
 }
 

@@ -2,7 +2,7 @@
 
 use crate::broker::{Broker, DataFolder, Driver, PATIENCE, Setup};
 use crate::client::Client;
-use shardmq_shards::wire::{Connect, QoS, Version};
+use shardmq_shards::wire::{Connect, QoS, ReasonCode, Version};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ crate::on_both_drivers![
     in_memory_nothing_is_written,
     a_log_that_cannot_be_written_ends_the_broker,
     damage_is_put_aside_and_the_rest_is_there,
+    a_full_disk_refuses_publishers_until_there_is_room,
 ];
 
 fn durable<'a>(version: Version, client_id: &'a str) -> Connect<'a> {
@@ -222,6 +223,77 @@ fn damage_is_put_aside_and_the_rest_is_there(driver: Driver) {
     assert!(report.contains("39") || report.contains("records are damaged"), "{report}");
     let copies = std::fs::read_dir(data.path().join("quarantine/1-shard-00")).expect("a folder").count();
     assert_eq!(copies, 2, "the bytes and the report");
+}
+
+/// A small file system of its own, which only root can have.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(name: &str) -> Option<SmallDisk> {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("disk-{}-{name}", std::process::id()));
+        std::fs::create_dir(&path).expect("the target folder can be written");
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=32m", "tmpfs"]).arg(&path);
+        if !mount.output().is_ok_and(|output| output.status.success()) {
+            std::fs::remove_dir(&path).expect("it is ours");
+            eprintln!("skipped: only root can mount a small file system");
+            return None;
+        }
+        Some(SmallDisk(path))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+fn a_full_disk_refuses_publishers_until_there_is_room(driver: Driver) {
+    for (watermark, filler_mib) in [("", 20), ("disk_watermark: 0", 23)] {
+        let Some(disk) = SmallDisk::mount(&format!("{driver}-{filler_mib}")) else { return };
+        let filler = disk.0.join("filler");
+        std::fs::write(&filler, vec![1; filler_mib << 20]).expect("there is room");
+        let data = DataFolder::at(disk.0.join("data"));
+        let limits = "limits: (queue_messages_max: 100_000, queue_bytes_max: \"512 MiB\")";
+        let broker = setup(driver, &data).shards(1).with(limits).with(watermark).start();
+        let (mut sleeper, _) = Client::connect_with(broker.address(), &durable(Version::V5, "sleeper"));
+        sleeper.subscribe("big", QoS::AtLeastOnce);
+        sleeper.disconnect();
+        let mut publisher = Client::connect(broker.address(), Version::V5, "publisher");
+        let mut kept = Vec::new();
+        let mut fill = |publisher: &mut Client, until: &dyn Fn(ReasonCode) -> bool| {
+            for n in 0..3_000_u32 {
+                let number = (n + 10_000 * kept.len() as u32).to_be_bytes();
+                let payload = [&number[..], &[7; 32 * 1024]].concat();
+                let reason = publisher.publish_for("big", &payload);
+                if !reason.is_error() {
+                    kept.push(number);
+                }
+                if until(reason) {
+                    return;
+                }
+            }
+            panic!("{} messages were kept", kept.len());
+        };
+        fill(&mut publisher, &|reason| reason == ReasonCode::QuotaExceeded);
+        // What frees space goes on, and so does what needs none.
+        publisher.publish("small", b"x", QoS::AtMostOnce);
+        publisher.ping();
+        std::fs::remove_file(&filler).expect("it is ours");
+        broker
+            .wait_for_log("room", |line| line.contains("the disk has room for the log again").then_some(()));
+        fill(&mut publisher, &|reason| reason == ReasonCode::Success);
+        broker.kill();
+        let broker = setup(driver, &data).shards(1).with(limits).with(watermark).start();
+        let (mut sleeper, present) = Client::connect_with(broker.address(), &durable(Version::V5, "sleeper"));
+        assert!(present);
+        for number in kept {
+            assert_eq!(sleeper.receive().payload[..4], number);
+        }
+        assert_eq!(sleeper.receive_within(Duration::from_millis(100)), None, "what was refused is nowhere");
+    }
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
