@@ -5,7 +5,8 @@
 #   scripts/kill-loop.sh [N] [glommio|epoll|both]   N rounds (50) on each driver (both), with the release binary
 #   scripts/kill-loop.sh prove                      the ledger judged: it must find what brokers in memory lose, and nothing else
 #
-# SHARDMQ and LEDGER name other binaries, SEED another run. Exit code 1: a promise was broken.
+# SHARDMQ and LEDGER name other binaries, SEED another run; BATCH (100) is the number of rounds after which a fresh directory is begun.
+# Exit code 1: a promise was broken; the directory of that batch is then left and named.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/broker.sh
@@ -20,16 +21,14 @@ if [ -z "${SHARDMQ:-}" ] || [ -z "${LEDGER:-}" ]; then
     SHARDMQ=${SHARDMQ:-$bin/shardmq} LEDGER=${LEDGER:-$bin/shardmq-ledger}
 fi
 
-# Limits above what a session that is offline over several rounds gets queued.
-cat >"$work/shardmq.ron" <<'RON'
-(shards: 3, limits: (queue_messages_max: 100_000, queue_bytes_max: "256 MiB"))
+# Limits above what a session that is offline over several rounds gets queued; segments that a start makes in no time.
+write_config() {
+    cat >"$work/$1.ron" <<RON
+(shards: 3, durability: $2, log_segment: "1 MiB", limits: (queue_messages_max: 100_000, queue_bytes_max: "256 MiB"))
 RON
-
-if "$SHARDMQ" default-config | grep -q '^ *durability:'; then
-    sed 's/^(/(durability: memory, /' "$work/shardmq.ron" >"$work/memory.ron"
-else
-    cp "$work/shardmq.ron" "$work/memory.ron" # a broker from before it had a log
-fi
+}
+write_config shardmq fsync
+write_config memory memory
 
 # ledger ROUNDS PORT ARGUMENTS... -- COMMAND...
 ledger() {
@@ -69,11 +68,18 @@ fi
 failed=0
 for driver in $drivers; do
     echo "== kill -9, $driver"
-    port=$(free_port)
-    # shellcheck disable=SC2046
-    ledger "$rounds" "$port" --extensions -- $(shardmq shardmq "$port" "$driver" --io "$driver") || {
-        failed=1
-        tail -20 "$work/broker.log" >&2
-    }
+    : >"$work/reports.json"
+    for ((left = rounds; left > 0; left -= batch)); do
+        port=$(free_port)
+        batch=$((left < ${BATCH:-100} ? left : ${BATCH:-100}))
+        # shellcheck disable=SC2046 # words of a command
+        ledger "$batch" "$port" --json --extensions -- $(shardmq shardmq "$port" "$driver" --io "$driver") >>"$work/reports.json" || {
+            failed=1
+            tail -20 "$work/broker.log" >&2
+            kept=$(mktemp -d) && mv "$work/$driver" "$work/broker.log" "$kept" && echo "kept: $kept" >&2
+        }
+        rm -rf "${work:?}/$driver"
+    done
+    python3 scripts/crash/total.py "$work/reports.json"
 done
 exit "$failed"

@@ -59,7 +59,7 @@ for driver in $drivers; do
         [ "$way" != buffered ] || debug='log_direct: false'
         [ "$way" != new-segments ] || debug='log_recycle: false'
         cat >"$work/shardmq.ron" <<RON
-(shards: 3, limits: (queue_messages_max: 100_000, queue_bytes_max: "256 MiB")${debug:+, debug: ($debug)})
+(shards: 3, log_segment: "1 MiB", limits: (queue_messages_max: 100_000, queue_bytes_max: "256 MiB")${debug:+, debug: ($debug)})
 RON
         "$LEDGER" --rounds "$rounds" --port "$port" --seed "${SEED:-$RANDOM}" --broker-log "$work/broker.log" --extensions \
             --cut "$cut_power" --revive "$restore_power" --stop-one-in 20 -- \
