@@ -22,7 +22,7 @@ others = [fault for fault in counts if fault not in first]
 starts = total("starts")
 restart_ms = sum(report["restart_ms"] * report["starts"] for report in reports) / starts
 
-print(f"  rounds {total('rounds')}, starts {starts}, {total('seconds'):.0f} s, {restart_ms:.0f} ms from start to first CONNACK")
+print(f"  rounds {total('rounds')}, starts {starts}, {total('seconds'):.0f} s, {restart_ms:.0f} ms from start to first CONNACK, {total('failed_starts')} starts tried again")
 print(f"  acknowledged {total('acknowledged')}, received {total('received')} ({total('repeated_qos1')} of them QoS 1 again), ", end="")
 print(f"subscriptions made or removed {total('subscriptions_answered')}")
 print("  " + ", ".join(f"{fault.replace('_', ' ')} {counts[fault]}" for fault in first + others))

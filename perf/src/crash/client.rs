@@ -32,6 +32,8 @@ pub enum Event {
     Arrived(Arrival),
     /// The connection has ended.
     Closed,
+    /// CONNECT was refused with this reason.
+    Refused(ReasonCode),
     /// The broker broke the protocol.
     Breach(String),
 }
@@ -306,7 +308,7 @@ impl Client {
 
     fn handle_connack(&mut self, connack: &Connack<'_>, answers: &mut Vec<u8>, events: &mut Vec<Event>) {
         if connack.reason != ReasonCode::Success {
-            return events.push(Event::Breach(format!("CONNECT refused: {:?}", connack.reason)));
+            return events.push(Event::Refused(connack.reason));
         }
         let present = connack.session_present;
         let promised = if self.has_asked_clean { Some(false) } else { self.promised };

@@ -29,11 +29,14 @@ pub const TURN_MS: i64 = 1;
 pub const RETRY: Duration = Duration::from_millis(2);
 /// What a connection waits before it is opened again, at most: the clients do not come in the same order every time.
 pub const PAUSE_US_MAX: u64 = 6_000;
+/// A start that fails at once is tried again for so long, as a supervisor would: what a killed process had given to the kernel's rings, its
+/// listening sockets included, may be freed some milliseconds after its end.
+pub const START_AGAIN: Duration = Duration::from_secs(2);
 /// From the broker's start to its first CONNACK, or from the cut to its end: later it counts as hanging.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Seconds that a will waits which its client lets pass, and that a mayfly's session outlives its connection.
 pub const SHORT_SECS: u32 = 1;
-/// After which something that was due after [`SHORT_SECS`] counts as never coming: each restart may add its own time, not start the wait anew.
+/// After so much time with a broker there, something that was due after [`SHORT_SECS`] counts as never coming: a restart must not begin the wait anew.
 pub const OVERDUE: Duration = Duration::from_secs(6);
 /// Seconds of a will delay that no client lets pass.
 pub const LONG_DELAY_SECS: u32 = 120;

@@ -55,7 +55,7 @@ fn report(rounds: &Rounds, arguments: &Arguments, seconds: f64) {
         let report = serde_json::json!({
             "rounds": world.round, "starts": world.starts, "seconds": seconds, "seed": arguments.seed,
             "acknowledged": acknowledged, "received": world.book.received, "repeated_qos1": world.book.repeated,
-            "subscriptions_answered": world.probes.answered, "restart_ms": restart_ms, "verdict": world.verdict.to_json(),
+            "subscriptions_answered": world.probes.answered, "restart_ms": restart_ms, "failed_starts": rounds.failed_starts, "verdict": world.verdict.to_json(),
         });
         return println!("{report}");
     }
@@ -63,6 +63,6 @@ fn report(rounds: &Rounds, arguments: &Arguments, seconds: f64) {
     println!("  acknowledged  {acknowledged} ({} of them retained)", world.retained.acknowledged);
     println!("  received      {} ({} of them QoS 1 again)", world.book.received, world.book.repeated);
     println!("  subscriptions {} made or removed", world.probes.answered);
-    println!("  start         {restart_ms:.1} ms to the first CONNACK");
+    println!("  start         {restart_ms:.1} ms to the first CONNACK, {} tried again", rounds.failed_starts);
     println!("  verdict       {}", world.verdict);
 }

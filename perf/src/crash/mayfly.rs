@@ -16,7 +16,8 @@ const SHORT: Duration = Duration::from_millis(SHORT_SECS as u64 * 1_000 - 100);
 /// A client with a session expiry of [`SHORT_SECS`].
 #[derive(Default)]
 pub struct Mayfly {
-    away_since: Option<Instant>,
+    /// When it left, and what [`World::served`] was then.
+    away_since: Option<(Instant, Duration)>,
     stays_away: bool,
     has_session: bool,
     /// CONNECTs since the last CONNACK.
@@ -26,7 +27,7 @@ pub struct Mayfly {
 impl Mayfly {
     fn leave(&mut self, world: &mut World) {
         if self.away_since.is_none() {
-            self.away_since = Some(world.now);
+            self.away_since = Some((world.now, world.served));
             self.stays_away = world.random.one_in(LONG_ONE_IN);
         }
     }
@@ -34,7 +35,9 @@ impl Mayfly {
 
 impl Role for Mayfly {
     fn wants_link(&mut self, world: &mut World) -> bool {
-        !self.stays_away || world.is_final || self.away_since.is_none_or(|since| world.now >= since + OVERDUE)
+        !self.stays_away
+            || world.is_final
+            || self.away_since.is_none_or(|(_, served)| world.served >= served + OVERDUE)
     }
 
     fn greeting(&mut self, _world: &mut World) -> (Option<Testament>, bool) {
@@ -45,12 +48,13 @@ impl Role for Mayfly {
     fn handle(&mut self, event: Event, client: &mut Client, world: &mut World) {
         match event {
             Event::Connected { present, .. } => {
-                let away = self.away_since.take().map(|since| world.now - since);
-                if self.has_session && !present && away.is_some_and(|away| away < SHORT) {
+                let away =
+                    self.away_since.take().map(|(since, served)| (world.now - since, world.served - served));
+                if self.has_session && !present && away.is_some_and(|(away, _)| away < SHORT) {
                     world.verdict.fault(Fault::SessionMissing, || format!("{} after {away:?}", client.name));
                 }
                 // An earlier CONNECT without answer may have made a new one.
-                if present && self.attempts == 1 && away.is_some_and(|away| away >= OVERDUE) {
+                if present && self.attempts == 1 && away.is_some_and(|(_, served)| served >= OVERDUE) {
                     world.verdict.fault(Fault::SessionLeft, || format!("{} after {away:?}", client.name));
                 }
                 self.has_session = true;

@@ -2,7 +2,7 @@
 
 use super::arguments::Arguments;
 use super::cast::cast;
-use super::limits::{CUT_AGAIN_MS_MAX, CUT_AGAIN_ONE_IN, PATIENCE, RETRY, TURN_MS};
+use super::limits::{CUT_AGAIN_MS_MAX, CUT_AGAIN_ONE_IN, PATIENCE, RETRY, START_AGAIN, TURN_MS};
 use super::process::{Broker, Cut, begin, run as run_command};
 use super::verdict::Fault;
 use super::world::{Actor, Stage, World};
@@ -26,8 +26,11 @@ pub struct Rounds {
     stop_one_in: u64,
     stall: Duration,
     quiet: bool,
+    is_serving: bool,
     /// From the start to the first CONNACK, over all starts.
     pub downtime: Duration,
+    /// Starts that failed at once and were tried again.
+    pub failed_starts: u32,
 }
 
 impl Rounds {
@@ -50,7 +53,9 @@ impl Rounds {
             stop_one_in: arguments.stop_one_in,
             stall: arguments.stall,
             quiet: arguments.quiet,
+            is_serving: false,
             downtime: Duration::ZERO,
+            failed_starts: 0,
         })
     }
 
@@ -88,19 +93,25 @@ impl Rounds {
 
     fn start(&mut self) -> io::Result<()> {
         self.world.starts += 1;
+        self.world.is_stopping = false;
         self.broker.start()?;
         let begun = Instant::now();
         self.enter(Stage::Look);
         while !self.actors.iter().any(|actor| actor.client.is_up()) {
             self.turn()?;
             if let Some(status) = self.broker.has_ended()? {
-                return Err(io::Error::other(format!("the broker did not start: {status}")));
+                if begun.elapsed() > START_AGAIN {
+                    return Err(io::Error::other(format!("the broker did not start: {status}")));
+                }
+                self.failed_starts += 1;
+                self.broker.start()?;
             }
             if begun.elapsed() > PATIENCE {
                 return Err(io::Error::other("the broker accepts nobody"));
             }
         }
         self.downtime += begun.elapsed();
+        self.is_serving = true;
         Ok(())
     }
 
@@ -140,11 +151,13 @@ impl Rounds {
     }
 
     fn kill(&mut self) -> io::Result<()> {
+        self.is_serving = false;
         self.broker.kill()?;
         self.drain()
     }
 
     fn stop(&mut self) -> io::Result<()> {
+        self.world.is_stopping = true;
         self.broker.terminate()?;
         match self.wait_for_end()? {
             Some(status) if status.success() => {}
@@ -155,6 +168,7 @@ impl Rounds {
 
     /// Runs the command that takes the disk away while traffic goes on; the broker has to notice.
     fn take_disk(&mut self, command: &str) -> io::Result<()> {
+        self.world.is_stopping = true;
         let mut hook = begin(command)?;
         let status = self.wait_for_end()?;
         if !hook.wait()?.success() {
@@ -216,7 +230,10 @@ impl Rounds {
     /// One turn of everybody; whether anything arrived.
     fn turn(&mut self) -> io::Result<bool> {
         self.wait()?;
-        self.world.now = Instant::now();
+        let before = std::mem::replace(&mut self.world.now, Instant::now());
+        if self.is_serving {
+            self.world.served += self.world.now - before;
+        }
         let mut any = false;
         for actor in &mut self.actors {
             any |= actor.receive(&mut self.world);

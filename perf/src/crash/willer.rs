@@ -15,7 +15,7 @@ use super::limits::{LONG_DELAY_SECS, OVERDUE, SHORT_SECS};
 use super::verdict::Fault;
 use super::world::{Role, Stage, World};
 use shardmq_shards::wire::QoS;
-use std::time::Instant;
+use std::time::Duration;
 
 /// One in so many turns the connection is broken.
 const BREAK_ONE_IN: u64 = 120;
@@ -42,7 +42,8 @@ pub struct Willer {
     is_accepted: bool,
     /// The broker's start that was told goodbye by the present connection.
     goodbye: Option<u32>,
-    away_since: Option<Instant>,
+    /// What [`World::served`] was when the connection ended.
+    away_since: Option<Duration>,
 }
 
 impl Willer {
@@ -69,7 +70,7 @@ impl Willer {
             (Attitude::Returning, None) => self.earlier.push((current, None)),
             (Attitude::Prompt, None) if was_accepted => world.book.make_due(current),
             (Attitude::Patient, None) if was_accepted => {
-                self.away_since = Some(world.now);
+                self.away_since = Some(world.served);
                 self.current = Some(current);
             }
             _ => {}
@@ -80,7 +81,7 @@ impl Willer {
     fn has_waited(&mut self, world: &mut World) -> bool {
         let (Some(since), Some(current)) = (self.away_since, self.current) else { return true };
         let has_come = world.book.has_arrived(current);
-        if !has_come && world.now < since + OVERDUE {
+        if !has_come && world.served < since + OVERDUE {
             return false;
         }
         world.book.make_due(current);

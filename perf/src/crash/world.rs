@@ -5,7 +5,7 @@ use super::client::{Client, Event, Testament};
 use super::limits::PAUSE_US_MAX;
 use super::probes::Probes;
 use super::retained::RetainedBook;
-use super::verdict::Verdict;
+use super::verdict::{Fault, Verdict};
 use shardmq_shards::base::random::Random;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,11 @@ pub struct World {
     pub round: u32,
     /// How often the broker was started.
     pub starts: u32,
+    /// How long a broker was there to be connected to, over all starts: what is due after a while is due after so much of this, however
+    /// long the starts take.
+    pub served: Duration,
+    /// Whether the broker was asked to stop, or has to since its disk is gone.
+    pub is_stopping: bool,
     /// Whether this is the check after the last cut: everything has to come now.
     pub is_final: bool,
 }
@@ -59,6 +64,8 @@ impl World {
             stage: Stage::Down,
             round: 0,
             starts: 0,
+            served: Duration::ZERO,
+            is_stopping: false,
             is_final: false,
         }
     }
@@ -119,9 +126,14 @@ impl Actor {
             if let Event::Closed = event {
                 self.rests_until = world.soon(PAUSE_US_MAX);
             }
-            if let Event::Breach(text) = &event {
-                let name = &self.client.name;
-                world.verdict.fault(super::verdict::Fault::Protocol, || format!("{name}: {text}"));
+            let name = &self.client.name;
+            match &event {
+                Event::Breach(text) => world.verdict.fault(Fault::Protocol, || format!("{name}: {text}")),
+                // A broker that is about to end may refuse who comes meanwhile.
+                Event::Refused(reason) if !world.is_stopping => {
+                    world.verdict.fault(Fault::Protocol, || format!("{name} refused: {reason:?}"));
+                }
+                _ => {}
             }
             self.role.handle(event, &mut self.client, world);
         }
