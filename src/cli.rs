@@ -141,6 +141,14 @@ mod tests {
     }
 
     #[test]
+    fn durability_is_what_the_command_line_says() {
+        let settings =
+            run_flags(&["--durability", "os", "--data-dir", "/elsewhere"]).over(Settings::default());
+        assert_eq!((settings.durability, settings.data_dir), (Durability::Os, PathBuf::from("/elsewhere")));
+        assert!(Cli::try_parse_from(["shardmq", "--durability", "some"]).is_err());
+    }
+
+    #[test]
     fn what_is_out_of_range_is_refused() {
         for wrong in [["--shards", "0"], ["--shards", "65"], ["--io", "kqueue"], ["--listen", "1883"]] {
             assert!(Cli::try_parse_from([&["shardmq"], &wrong[..]].concat()).is_err(), "{wrong:?}");

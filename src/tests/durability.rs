@@ -121,7 +121,8 @@ fn an_orderly_stop_keeps_as_much_and_says_so(driver: Driver) {
 
 fn another_number_of_shards_keeps_everything(driver: Driver) {
     let data = DataFolder::new();
-    let broker = setup(driver, &data).shards(3).start();
+    // What the system has outlives the process, too.
+    let broker = setup(driver, &data).shards(3).with("durability: os").start();
     leave_something(&broker);
     broker.kill();
     for shards in [1, 4, 2] {
