@@ -12,8 +12,9 @@ use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::log::{
     Bodies, BodyId, BodyRecord, Cause, CopiesRecord, CopyEntry, CopyState, Destination, MessageRecord,
-    Origin, Record,
+    Occasion, Origin, ParkedRecord, Record,
 };
+use crate::mesh::SharedGroup;
 use crate::session::{Incoming, Offered};
 use crate::topics::GroupId;
 use crate::topics::retained::PublisherMark;
@@ -31,8 +32,8 @@ pub(super) struct Draft {
     held: Vec<(SessionKey, PacketId)>,
     /// The rest of the receivers comes with later records.
     open: bool,
-    /// A member of this shared group is to be found elsewhere.
-    group: Option<(GroupId, Box<str>)>,
+    /// Of these shared groups a member is to be found elsewhere.
+    groups: SmallVec<[GroupId; 1]>,
 }
 
 /// What a message's record says beside its copies.
@@ -79,18 +80,14 @@ impl Draft {
         body
     }
 
-    /// A member of the group is to be found elsewhere. False: that is so of another group already.
-    pub(super) fn send_on(&mut self, group: GroupId, filter: &str) -> bool {
-        let free = self.group.is_none();
-        if free {
-            self.group = Some((group, filter.into()));
-        }
-        free
+    /// A member of the group is to be found elsewhere.
+    pub(super) fn send_on(&mut self, group: GroupId) {
+        self.groups.push(group);
     }
 
     /// Whether there is anything that only a record of the message can say.
     pub(super) fn is_needed(&self) -> bool {
-        !self.copies.is_empty() || self.open || self.group.is_some()
+        !self.copies.is_empty() || self.open || !self.groups.is_empty()
     }
 
     /// Whether the rest of the receivers comes with later records.
@@ -146,7 +143,7 @@ impl Shard {
         });
     }
 
-    /// The message is delivered: its record, if it needs one; else that of what it uses up. Returns what an acknowledgement waits for.
+    /// The message is delivered: its record, if it needs one; else that of what it uses up. Returns its number; an acknowledgement waits for the newest.
     pub(super) fn record_message(
         &mut self,
         incoming: &mut Incoming<'_>,
@@ -163,15 +160,39 @@ impl Shard {
                 copies: Cow::Borrowed(&copies),
                 retained: facts.retained,
                 open: self.draft.open,
-                group: self.draft.group.as_ref().map(|(_, filter)| Cow::Borrowed(&**filter)),
+                group: self.draft.groups.first().map(|group| Cow::Borrowed(self.topics.group_filter(*group))),
             }));
             self.draft.copies = copies;
             lsn
         } else {
             self.use_up(facts.cause)
         };
-        self.close_draft(lsn, Some(incoming));
+        self.park_for_groups(lsn, incoming);
+        self.close_draft(lsn, true);
         lsn
+    }
+
+    /// Members of shared groups are to be found elsewhere: of the first one the record has said so.
+    fn park_for_groups(&mut self, lsn: Lsn, incoming: &mut Incoming<'_>) {
+        let mut parked = lsn;
+        let groups = std::mem::take(&mut self.draft.groups);
+        for (at, group) in groups.into_iter().enumerate() {
+            if at > 0 {
+                // A record has room for one. Lost between the two, it is the one thing of a message that is not recovered with it.
+                let filter = Cow::Borrowed(self.topics.group_filter(group));
+                parked = self.log.append(&Record::Parked(ParkedRecord {
+                    origin: self.draft.origin,
+                    occasion: Occasion::Member { group: filter, sent_on: true },
+                    cause: Cause::None,
+                    taken_from: None,
+                    body: body_record(incoming, None),
+                    parked: None,
+                }));
+            }
+            let (message, after) = (incoming.message().clone(), self.draft.origin);
+            let group = SharedGroup::Key(self.topics.group_key(group));
+            self.redispatch.push(Taken { message, group, send_on: true, parked: Some(parked), after });
+        }
     }
 
     /// A slice of an open fan-out is delivered.
@@ -184,7 +205,7 @@ impl Shard {
             lsn = self.log.append(&Record::Copies(CopiesRecord { body, parked, copies, last }));
         }
         self.draft.copies = copies;
-        self.close_draft(lsn, None);
+        self.close_draft(lsn, false);
     }
 
     /// Nothing else is to be said of the message.
@@ -196,28 +217,13 @@ impl Shard {
         }
     }
 
-    /// The record is appended: what waits for its commit waits from here on.
-    fn close_draft(&mut self, lsn: Lsn, incoming: Option<&mut Incoming<'_>>) {
+    /// The record is appended, one that brings the body or not: what waits for its commit waits from here on.
+    fn close_draft(&mut self, lsn: Lsn, is_first: bool) {
         self.draft.copies.clear();
         self.draft.open = false;
-        let Some(body) = self.draft.body.take() else {
-            debug_assert!(self.draft.group.is_none(), "what is parked has its body");
-            return;
-        };
-        if let Some(incoming) = incoming {
+        let Some(body) = self.draft.body.take() else { return };
+        if is_first {
             self.bodies.name(body, BodyId(lsn));
-            if let Some((group, _)) = self.draft.group.take() {
-                let message = incoming.message().clone();
-                let group = crate::mesh::SharedGroup::Key(self.topics.group_key(group));
-                let parked = Some(lsn);
-                self.redispatch.push(Taken {
-                    message,
-                    group,
-                    send_on: true,
-                    parked,
-                    after: self.draft.origin,
-                });
-            }
         }
         let mut held = std::mem::take(&mut self.draft.held);
         for (session, packet_id) in held.drain(..) {

@@ -50,7 +50,8 @@ impl Shard {
             self.record_message(incoming, incoming.retain() || durable, &Facts::none(cause))
         };
         self.send_to_peers(incoming, plan, lsn, self.outbox.destinations_of(lsn));
-        lsn
+        // What is parked beside it counts, too.
+        if lsn == Lsn::NONE { lsn } else { self.log.newest() }
     }
 
     /// Logs a message of QoS above 0, and puts it into the outbox as far as others have to log it.
@@ -140,7 +141,8 @@ impl Shard {
             return;
         }
         if needed && !self.planted.is(Bug::ArrivalTakenForOwn) {
-            self.marks.logged(source, own, lsn);
+            // What is parked beside it counts, too.
+            self.marks.logged(source, own.max(self.log.newest()), lsn);
         } else if kept {
             self.marks.note(source, lsn);
         }

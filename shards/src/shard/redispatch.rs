@@ -128,11 +128,8 @@ impl Shard {
         }
         let kept = incoming.qos() > QoS::AtMostOnce && self.log.keeps();
         if kept && self.topics.pick(group, spread, false).is_some_and(|pick| pick.durable) {
-            if !self.draft.send_on(group, self.topics.group_filter(group)) {
-                return false;
-            }
             // It goes behind the others when it has its number.
-            self.draft.body(&mut self.bodies, incoming.message());
+            self.draft.send_on(group);
         } else {
             let (message, group) =
                 (incoming.message().clone(), SharedGroup::Key(self.topics.group_key(group)));

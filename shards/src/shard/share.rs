@@ -148,6 +148,13 @@ impl Shard {
                 return true;
             }
         }
+        // Nobody is left here at all: it goes where somebody is, however often it has been sent on. Who has left says so to the others, so that two
+        // shards without members pass it to and fro only as long as that takes.
+        let elsewhere = !may_send_on && reason == DropReason::NoMember && incoming.qos() > QoS::AtMostOnce;
+        let elsewhere = elsewhere && self.topics.is_elsewhere(group, Standing::Full);
+        if elsewhere && self.send_on(incoming, group, spread) {
+            return true;
+        }
         self.counters.copies += 1;
         self.drop_copies(reason, 1);
         false

@@ -106,6 +106,25 @@ fn a_pubrel_waits_for_the_record_of_its_pubrec() {
 }
 
 #[test]
+fn a_pubcomp_waits_until_the_packet_id_is_forgotten() {
+    let mut w = World::durable(1);
+    away(&mut w, 0, "bob", "t", Q2);
+    let ann = w.connect(0, durable(V5, "ann"));
+    w.publish(ann, message_2(1, "t", "x"));
+    assert_eq!(w.read(ann), ["PUBREC #1"]);
+    w.places[0].log_held = true;
+    w.pubrel(ann, 1);
+    assert!(w.read(ann).is_empty(), "else it could be used again, and be known after a crash");
+    w.commit(0);
+    assert_eq!(w.read(ann), ["PUBCOMP #1"]);
+    w.crash();
+    let ann = w.connect_and_read(0, durable(V5, "ann")).0;
+    w.publish(ann, message_2(1, "t", "y"));
+    w.run();
+    assert_eq!(payloads(&waiting(&mut w, 0, "bob").1), ["x", "y"]);
+}
+
+#[test]
 fn qos_2_goes_out_when_its_own_record_and_its_sources_are_committed() {
     let mut w = World::durable(2);
     let bob = w.connect(1, durable(V5, "bob"));
