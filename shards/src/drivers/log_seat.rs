@@ -98,6 +98,6 @@ impl Seat {
 
     /// Whether no connection is left, and nothing of the log that is not on disk.
     pub(super) fn has_ended(&self) -> bool {
-        self.shard.is_drained() && (!self.shard.log_keeps() || self.log.ending == Ending::Over)
+        self.shard.is_drained() && (self.shard.log().journal().is_none() || self.log.ending == Ending::Over)
     }
 }
