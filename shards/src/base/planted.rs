@@ -102,6 +102,8 @@ pub enum Bug {
     MarkBeforeMessage,
     /// A source is told of a mark before its record is committed, and trims its outbox: that shows once cleaning writes outboxes again.
     MarkToldEarly,
+    /// The name of a new segment is not synced: the segment is gone when the broker ends.
+    DirectoryNotSynced,
 }
 
 impl Bug {

@@ -1,8 +1,26 @@
 //! What a log asks of its disk. The drivers implement it: on the shard's own ring, with a thread, in the simulator.
 
+use crate::base::lsn::Incarnation;
+
 /// A segment file of one log: numbers rise, none is used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Hash)]
 pub struct SegmentId(pub u64);
+
+/// Bits of the number of a segment within its incarnation; the others are the incarnation's. Below 2^52 together: 16 digits.
+const SEGMENT_BITS: u32 = 32;
+
+impl SegmentId {
+    /// The first that an incarnation may write to. A log that is started twice may have nothing left of the segments that the first start began,
+    /// but a recycled file with sectors of theirs: their numbers must not be used again.
+    pub fn first_of(incarnation: Incarnation) -> SegmentId {
+        SegmentId(u64::from(incarnation.0.saturating_sub(1)) << SEGMENT_BITS | 1)
+    }
+
+    /// The incarnation that writes to it.
+    pub fn incarnation(self) -> Incarnation {
+        Incarnation((self.0 >> SEGMENT_BITS) as u32 + 1)
+    }
+}
 
 /// Bytes that a disk may read and write without copying them: they start at a multiple of [`BLOCK_BYTES`] in memory.
 pub struct Block {

@@ -13,6 +13,7 @@ mod client;
 mod connect;
 mod coordinator_thread;
 mod coverage;
+mod disk;
 mod driver;
 mod failure;
 mod ledger;
@@ -35,6 +36,7 @@ mod verdict;
 mod world;
 
 pub use coverage::{Coverage, STATES};
+pub use disk::SimDisk;
 pub use failure::{Failure, RunFailure};
 pub use profile::Flavor;
 pub use run::run;

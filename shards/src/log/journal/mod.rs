@@ -35,7 +35,7 @@ pub struct JournalConfig {
     pub incarnation: Incarnation,
     /// Bytes of a segment: a multiple of [`BLOCK_BYTES`](super::BLOCK_BYTES), four at least.
     pub segment_bytes: u64,
-    /// The first segment to write to: above all that were ever used.
+    /// The first segment to write to: above all that are there. It is raised to [`SegmentId::first_of`] the incarnation.
     pub first: SegmentId,
     /// The segments of earlier incarnations with records that are still needed, and their bytes, oldest first.
     pub held: Vec<(SegmentId, u64)>,
@@ -90,12 +90,13 @@ impl Journal {
     /// A log that goes on, or begins, as `config` says. The first record of an incarnation is to be a `Start`.
     pub fn new(config: JournalConfig) -> Journal {
         let segment_bytes = usize::try_from(config.segment_bytes).expect("a segment fits the address space");
+        let first = config.first.max(SegmentId::first_of(config.incarnation));
         Journal {
             identity: config.identity,
             incarnation: config.incarnation,
             durable: config.durable,
             planted: config.planted,
-            segments: Segments::new(config.first, segment_bytes, config.held),
+            segments: Segments::new(first, segment_bytes, config.held),
             gathering: VecDeque::new(),
             in_flight: None,
             unwritten_bytes: 0,
@@ -122,7 +123,8 @@ impl Journal {
         }
         self.scratch.clear();
         let kind = encode(record, &mut self.scratch);
-        if !self.gathering.back().is_some_and(|batch| self.fits(batch)) {
+        // The last record has a batch of its own: then whatever is hit before it was certainly whole once.
+        if self.stopped || !self.gathering.back().is_some_and(|batch| self.fits(batch)) {
             self.open_batch(lsn);
         }
         let batch = self.gathering.back_mut().expect("one is open");

@@ -5,6 +5,7 @@ use super::*;
 use crate::base::limits::LOG_SPARE_SEGMENTS;
 use crate::log::codec::scribe::Scribe;
 use crate::log::disk::BLOCK_BYTES;
+use crate::log::format::BATCH_HEADER_BYTES;
 
 /// A record of so many bytes, and little more.
 fn large(bytes: usize) -> Record<'static> {
@@ -170,6 +171,8 @@ fn a_run_that_ends_in_order_says_so_last() {
     let (mut log, mut disk) = (log(), MemoryDisk::default());
     log.append(&large(10));
     let stopped = log.stop();
+    let place = log.place_of_newest().expect("on disk");
+    assert_eq!(place.offset as usize, 2 * BLOCK_BYTES + BATCH_HEADER_BYTES, "in a batch of its own");
     assert!(!log.is_quiet());
     assert_eq!(disk.settle(&mut log), stopped);
     assert!(log.is_quiet());

@@ -22,7 +22,7 @@ use super::disk::SegmentId;
 use super::format::{LogIdentity, Place, Seal, SegmentHeader};
 use super::record::Record;
 use crate::base::limits::LOG_SCAN_BYTES;
-use crate::base::lsn::{Incarnation, Lsn};
+use crate::base::lsn::Lsn;
 use std::collections::BTreeMap;
 
 /// Reads bytes of a segment: appends as many as asked for, from the offset on, fewer only at its end.
@@ -90,19 +90,13 @@ fn peek_all<E>(
 
 /// What is known of what follows the segment of `peek`.
 fn behind(walk: &Walk<'_>, peek: &Peek, later: &[Peek]) -> Behind {
-    let incarnation = peek.first.or(walk.newest()).map_or(Incarnation(0), Lsn::incarnation);
-    if let Some(last) = walk.ended(incarnation)
-        && later.iter().find_map(|later| later.first).is_none_or(|first| first.incarnation() > incarnation)
-    {
-        return Behind::Ended(last);
+    let incarnation = peek.segment.incarnation();
+    let mut same = later.iter().take_while(|later| later.segment.incarnation() == incarnation).peekable();
+    if same.peek().is_some() {
+        return Behind::Goes(same.find_map(|later| later.first));
     }
-    match later.iter().find_map(|later| later.first) {
-        Some(first) if first.incarnation() == incarnation => Behind::Goes(Some(first)),
-        // The next incarnation's `Start` is lost: the end is as torn as it was when that began.
-        Some(_) => Behind::Nothing,
-        None if later.is_empty() => Behind::Nothing,
-        None => Behind::Goes(None),
-    }
+    // Without a `Start` that tells of it the end is as torn as it was when it was found first.
+    walk.ended(incarnation).map_or(Behind::Nothing, Behind::Ended)
 }
 
 /// Reads a segment into `bytes`, up to where its batches reach `goal`; all of it if they do not.

@@ -1,6 +1,7 @@
 //! Logs cut, torn, hit and gone on with: what was kept is there, what was not is said.
 
 use super::*;
+use crate::base::lsn::Incarnation;
 use crate::log::codec::scribe::Scribe;
 use crate::log::disk::BLOCK_BYTES;
 use crate::log::format::{FORMAT_VERSION, put_segment_header};

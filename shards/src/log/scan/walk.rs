@@ -94,11 +94,6 @@ impl<'t> Walk<'t> {
         Walk { ended, take, newest: None, report: ScanReport::default() }
     }
 
-    /// The last record so far.
-    pub(super) fn newest(&self) -> Option<Lsn> {
-        self.newest
-    }
-
     /// The last record of an incarnation, as a later one found it.
     pub(super) fn ended(&self, incarnation: Incarnation) -> Option<Lsn> {
         self.ended.get(&incarnation).copied()
