@@ -31,7 +31,7 @@ fn setup(driver: Driver, data: &Arc<DataFolder>) -> Setup {
 }
 
 /// Sessions that went away, messages for them, and a retained one, all acknowledged.
-fn leave_something(broker: &Broker) {
+pub fn leave_something(broker: &Broker) {
     for (version, client_id) in [(Version::V311, "three"), (Version::V5, "five")] {
         let (mut sleeper, present) = Client::connect_with(broker.address(), &durable(version, client_id));
         assert!(!present);
@@ -50,7 +50,7 @@ fn leave_something(broker: &Broker) {
 }
 
 /// What [`leave_something`] left is there, once, and in order.
-fn find_it_again(broker: &Broker) {
+pub fn find_it_again(broker: &Broker) {
     for (version, client_id) in [(Version::V311, "three"), (Version::V5, "five")] {
         let (mut sleeper, present) = Client::connect_with(broker.address(), &durable(version, client_id));
         assert!(present, "{client_id}");

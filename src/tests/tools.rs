@@ -1,10 +1,14 @@
 //! What is done with a data directory while no broker uses it: look at it, and carry what it has elsewhere.
 
+use crate::broker::{DataFolder, Driver, Setup};
+use crate::durability::{find_it_again, leave_something};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+crate::on_both_drivers![what_a_broker_kept_is_served_by_another];
 
 /// A folder of a test's own.
 struct Scratch(PathBuf);
@@ -64,6 +68,27 @@ fn lines(messages: usize) -> String {
         String::new(),
     ]
     .join("\n")
+}
+
+fn what_a_broker_kept_is_served_by_another(driver: Driver) {
+    let (data, elsewhere) = (DataFolder::new(), DataFolder::new());
+    let broker = Setup::new(driver).data(&data).start();
+    leave_something(&broker);
+    let (code, said) = shardmq(&["log", "verify"], data.path(), "");
+    assert!(code == 2 && said.contains("is in use by another broker"), "{code}: {said}");
+    broker.kill();
+
+    let (code, said) = shardmq(&["log", "verify"], data.path(), "");
+    let counts = "2 sessions, 80 messages queued for them, 4 retained messages, 0 waiting";
+    assert!(code == 0 && said.contains(counts) && said.ends_with("clean\n"), "{code}: {said}");
+    let (code, dumped) = shardmq(&["log", "dump"], data.path(), "");
+    assert_eq!((code, dumped.matches(" subscribed session=").count()), (0, 2), "{dumped}");
+    let (code, exported) = shardmq(&["export"], data.path(), "");
+    assert_eq!((code, exported.lines().count()), (0, 1 + 2 + 4), "{exported}");
+    assert_eq!(shardmq(&["import"], elsewhere.path(), &exported).0, 0);
+    find_it_again(&Setup::new(driver).data(&elsewhere).shards(3).start());
+    // Looking has changed nothing.
+    find_it_again(&Setup::new(driver).data(&data).start());
 }
 
 #[test]
