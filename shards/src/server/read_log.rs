@@ -1,9 +1,9 @@
 //! One log read: what it says, where it goes on, and what of it is damaged.
 
 use super::data::{DataError, Quarantine};
-use crate::base::lsn::Incarnation;
-use crate::drivers::files::{Folder, segment_name};
-use crate::log::{LogIdentity, ScanReport, SegmentId, ShardImage, scan};
+use crate::base::lsn::{Incarnation, Lsn};
+use crate::drivers::files::{Folder, StoredSegment, segment_name};
+use crate::log::{LogIdentity, Record, ScanReport, SegmentId, ShardImage, scan};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -30,18 +30,11 @@ pub(super) fn read_log(
     first: SegmentId,
     quarantine: Option<&Quarantine>,
 ) -> Result<(ReadLog, ShardImage), DataError> {
-    let stored = match Folder::stored(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        stored => stored.map_err(|error| DataError::System("read", path.to_owned(), error))?,
-    };
+    let stored = stored_segments(path)?;
     let highest = stored.last().map_or(SegmentId(0), |last| last.segment);
-    let (older, needed): (Vec<_>, Vec<_>) = stored.into_iter().partition(|stored| stored.segment < first);
-    let segments: Vec<_> = needed.iter().map(|stored| (stored.segment, stored.bytes)).collect();
+    let older = stored.iter().map(|stored| stored.segment).filter(|segment| *segment < first);
     let mut image = ShardImage::default();
-    let mut files = Files { path, open: BTreeMap::new() };
-    let mut read = |segment, offset, bytes, into: &mut Vec<u8>| files.read(segment, offset, bytes, into);
-    let report = scan(identity, &segments, &mut read, &mut |lsn, record, _| image.apply(lsn, &record))
-        .map_err(|error| DataError::Log(path.to_owned(), error.to_string()))?;
+    let report = scan_log(path, identity, first, &mut |lsn, record| image.apply(lsn, &record))?;
     tell(path, &report, &image);
     if let Some(quarantine) = quarantine.filter(|_| !report.is_clean()) {
         quarantine.keep(path, identity, &report)?;
@@ -49,10 +42,34 @@ pub(super) fn read_log(
     let read = ReadLog {
         newest_incarnation: report.newest.incarnation(),
         next: SegmentId(highest.0.max(first.0 - 1) + 1),
-        unneeded: older.iter().map(|stored| stored.segment).chain(report.unused.iter().copied()).collect(),
+        unneeded: older.chain(report.unused.iter().copied()).collect(),
         held: report.held,
     };
     Ok((read, image))
+}
+
+/// Hands every record of the log in the folder at `path`, from segment `first` on, to `take`, and says how the log stands.
+pub(super) fn scan_log(
+    path: &Path,
+    identity: LogIdentity,
+    first: SegmentId,
+    take: &mut dyn FnMut(Lsn, Record<'_>),
+) -> Result<ScanReport, DataError> {
+    let stored = stored_segments(path)?;
+    let needed = stored.iter().filter(|stored| stored.segment >= first);
+    let segments: Vec<_> = needed.map(|stored| (stored.segment, stored.bytes)).collect();
+    let mut files = Files { path, open: BTreeMap::new() };
+    let mut read = |segment, offset, bytes, into: &mut Vec<u8>| files.read(segment, offset, bytes, into);
+    scan(identity, &segments, &mut read, &mut |lsn, record, _| take(lsn, record))
+        .map_err(|error| DataError::Log(path.to_owned(), error.to_string()))
+}
+
+/// By number; no folder is an empty log.
+fn stored_segments(path: &Path) -> Result<Vec<StoredSegment>, DataError> {
+    match Folder::stored(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        stored => stored.map_err(|error| DataError::System("read", path.to_owned(), error)),
+    }
 }
 
 fn tell(path: &Path, report: &ScanReport, image: &ShardImage) {

@@ -83,7 +83,8 @@ fn report(images: &[ShardImage]) {
     );
 }
 
-fn identity(manifest: &Manifest, index: usize) -> LogIdentity {
+/// Whose log it is that a shard of this manifest has.
+pub(super) fn identity(manifest: &Manifest, index: usize) -> LogIdentity {
     LogIdentity { generation: manifest.generation, shard: ShardId::new(index), salt: manifest.salt }
 }
 
@@ -167,7 +168,7 @@ fn move_to(
 }
 
 /// Writes a log that says `image`, whole and on disk when this returns.
-fn write_image(
+pub(super) fn write_image(
     directory: &DataDirectory,
     manifest: &Manifest,
     index: usize,

@@ -1,28 +1,24 @@
 //! A data directory that no broker uses: looked at record by record, taken as a whole, made from nothing.
 
 mod create;
-mod read;
 #[cfg(test)]
 mod tests;
 
 pub use create::create;
 
 use super::data::{DataDirectory, DataError, Manifest};
+use super::read_log::scan_log;
+use super::storage::identity;
 use crate::base::hash::HashKey;
 use crate::base::lsn::Lsn;
 use crate::base::shard_set::ShardId;
-use crate::log::{LogIdentity, Record, ScanReport, ShardImage, rehome, resolve};
+use crate::log::{Record, ScanReport, ShardImage, rehome, resolve};
 use std::path::Path;
 
 /// A data directory, held as long as this lives.
 pub struct StoredData {
     directory: DataDirectory,
     manifest: Manifest,
-}
-
-/// Whose log it is that a shard of this manifest has.
-fn identity(manifest: &Manifest, shard: ShardId) -> LogIdentity {
-    LogIdentity { generation: manifest.generation, shard, salt: manifest.salt }
 }
 
 impl StoredData {
@@ -52,7 +48,7 @@ impl StoredData {
     ) -> Result<ScanReport, DataError> {
         let path = self.directory.log(self.manifest.generation, shard);
         let first = self.manifest.first_segments[shard.index()];
-        read::scan_folder(&path, identity(&self.manifest, shard), first, take)
+        scan_log(&path, identity(&self.manifest, shard.index()), first, take)
     }
 
     /// What each log says, the logs of all shards made to agree, and how they stand.
