@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use shardmq_shards::wire::{Connect, QoS, ReasonCode, Version};
 use std::net::{TcpListener, TcpStream};
 use std::process::Output;
+use std::thread;
 use std::time::{Duration, Instant};
 
 crate::on_both_drivers![
@@ -14,6 +15,7 @@ crate::on_both_drivers![
     a_client_that_does_not_read_does_not_hold_it,
     signals_that_mean_nothing_change_nothing,
     a_port_in_use_is_refused,
+    a_port_that_becomes_free_is_waited_for,
     several_ports_are_logged_once_each,
     shards_run_where_they_are_placed,
 ];
@@ -104,6 +106,17 @@ fn a_port_in_use_is_refused(driver: Driver) {
         assert!(said.contains(&listen), "{said}");
     }
     Client::connect(first.address(), Version::V5, "unimpressed").ping();
+}
+
+/// As after a kill: the kernel still takes the last broker's ring apart, which holds its listeners.
+fn a_port_that_becomes_free_is_waited_for(driver: Driver) {
+    let last = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listen = last.local_addr().expect("it is bound").to_string();
+    let broker = Broker::spawn(&["--io", &driver.to_string(), "--listen", &listen], None);
+    broker.wait_for_log("the driver", |line| line.contains("io: ").then_some(()));
+    thread::sleep(Duration::from_millis(200));
+    drop(last);
+    broker.wait_for_log("the broker to be ready", |line| line.contains("ready").then_some(()));
 }
 
 fn several_ports_are_logged_once_each(driver: Driver) {

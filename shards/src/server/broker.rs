@@ -29,6 +29,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// How long a port may be in use before the start fails: far above what the kernel takes to end a process, short for whoever waits for the error.
+const PORT_IN_USE_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two attempts.
+const PORT_IN_USE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a broker cannot start. Nothing of it is left running.
 #[derive(Debug)]
@@ -116,13 +122,27 @@ fn open_listeners(
     let mut sockets: ShardSockets = (0..shards).map(|_| Vec::new()).collect();
     for (index, listener) in config.listeners.iter().enumerate() {
         let id = ListenerId(u16::try_from(index).expect("a configuration has fewer than 65,536 listeners"));
-        let (address, fds) = listen_per_shard(listener.address, shards).map_err(StartError::Listen)?;
+        let (address, fds) = listen_patiently(listener.address, shards).map_err(StartError::Listen)?;
         addresses.push(address);
         for (shard, fd) in fds.into_iter().enumerate() {
             sockets[shard].push((id, fd));
         }
     }
     Ok((addresses, sockets))
+}
+
+/// The kernel takes a killed process's ring apart some milliseconds after the process is gone, and the listeners that the ring holds with it: a
+/// supervisor that starts the broker anew at once would find the port in use by nobody.
+fn listen_patiently(address: SocketAddr, shards: usize) -> Result<(SocketAddr, Vec<OwnedFd>), ListenError> {
+    let patience_ends = Instant::now() + PORT_IN_USE_PATIENCE;
+    loop {
+        match listen_per_shard(address, shards) {
+            Err(ListenError::PortInUse(_)) if Instant::now() < patience_ends => {
+                std::thread::sleep(PORT_IN_USE_PAUSE);
+            }
+            listened => return listened,
+        }
+    }
 }
 
 /// 64 bits of the system's randomness: the standard library keys its hash maps with it.
