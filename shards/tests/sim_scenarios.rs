@@ -236,3 +236,22 @@ fn packets_arrive_byte_by_byte_with_nothing_in_between() {
     assert_eq!(story.received(0), 6);
     assert_eq!(story.finish(), None);
 }
+
+#[test]
+fn a_broker_that_keeps_nothing_begins_anew_after_a_crash() {
+    let mut story = Scenario::new(3, 3, None);
+    for client in 0..3 {
+        story.is_transient(client).connects(client, client);
+    }
+    story.rest();
+    story.subscribes(0, "t/0", QoS::ExactlyOnce).rest();
+    story.publishes(1, "t/0", QoS::ExactlyOnce).publishes(1, "t/0", QoS::AtLeastOnce).turn(1).crashes();
+    for client in 0..3 {
+        story.connects(client, 0);
+    }
+    story.rest();
+    story.subscribes(0, "t/0", QoS::AtLeastOnce).rest();
+    story.publishes(2, "t/0", QoS::AtLeastOnce).rest();
+    assert_eq!((story.received(0), story.counters(0).copies), (1, 1), "and counts from the start");
+    assert_eq!(story.finish(), None);
+}

@@ -72,6 +72,12 @@ pub struct Published {
     pub certain: bool,
     /// For wills.
     pub fate: Fate,
+    /// For wills: due at this time at the latest, however long before its delay was over.
+    pub due_by: Time,
+    /// All of it was done when all was quiet: every log has what it is to have of it.
+    pub settled: bool,
+    /// Crashes that perhaps had it done once more.
+    pub replays: u32,
 }
 
 /// One SUBSCRIBE's filter.
@@ -103,6 +109,8 @@ pub struct Subscription {
     pub dropped: Option<u64>,
     /// Step in which the UNSUBACK was written.
     pub gone: Option<u64>,
+    /// A crash has ended the sending of retained messages, perhaps before its end.
+    pub replay_lost: bool,
 }
 
 /// What order is promised for: publisher's link, topic, QoS of publication and of delivery.
@@ -113,6 +121,8 @@ pub type Stream = (SocketId, Topic, QoS, QoS);
 pub struct Received {
     /// Deliveries without DUP, or with QoS 2 under a new packet id.
     pub fresh: u32,
+    /// Those of them with QoS 2.
+    pub exactly: u32,
 }
 
 /// What is on a retained topic.
@@ -149,6 +159,12 @@ pub struct Session {
     pub last_seen: BTreeMap<Topic, Kept>,
     /// The will that waits for its delay.
     pub delayed_will: Option<MessageId>,
+    /// A CONNACK for it is out.
+    pub promised: bool,
+    /// In which step it ended.
+    pub ended: Option<u64>,
+    /// Since when it had no connection, and how many seconds it outlives that, as of the last rest.
+    pub resting: Option<(Time, u32)>,
 }
 
 /// What the retained store should hold for one topic.
@@ -282,6 +298,9 @@ impl Ledger {
             newest: BTreeMap::new(),
             last_seen: BTreeMap::new(),
             delayed_will: None,
+            promised: false,
+            ended: None,
+            resting: None,
         });
         self.sessions.len() - 1
     }

@@ -8,11 +8,14 @@
 //! whenever everything has come to rest. A failing run prints its seed.
 
 mod act;
+mod aftermath;
+mod broker;
 mod checkers;
 mod client;
 mod connect;
 mod coordinator_thread;
 mod coverage;
+mod crash;
 mod disk;
 mod driver;
 mod failure;
@@ -35,7 +38,7 @@ mod topics;
 mod verdict;
 mod world;
 
-pub use coverage::{Coverage, STATES};
+pub use coverage::{CRASH_STATES, Coverage, STATES};
 pub use disk::SimDisk;
 pub use failure::{Failure, RunFailure};
 pub use profile::Flavor;

@@ -89,7 +89,7 @@ impl World {
         if !view.connected {
             session.connected_since = None;
         } else if session.connected_since.is_none() {
-            session.connected_since = Some(self.step);
+            (session.connected_since, session.promised) = (Some(self.step), true);
             self.ledger.groups.disturb(&session.subscriptions, None);
         }
     }
@@ -106,6 +106,7 @@ impl World {
             );
         }
         let session = self.ledger.start_session(client, view.expiry_seconds, self.now);
+        self.numbers.insert(view.number, session);
         let place = (self.loops[thread].id(), view.key);
         if view.connection.is_some() {
             self.attached(thread, session, &view, false)?;
@@ -140,7 +141,7 @@ impl World {
         let clean = link.clean;
         self.resumed_or_new(session, client, (present, clean, sure))?;
         let session = &mut self.ledger.sessions[session];
-        session.link = Some(socket);
+        (session.link, session.resting) = (Some(socket), None);
         session.expiry = view.expiry_seconds;
         if let Some(will) = session.delayed_will.take() {
             let now = self.now;
@@ -231,7 +232,7 @@ impl World {
     }
 
     fn ended(&mut self, session: SessionId) -> Checked {
-        let now = self.now;
+        let (now, step) = (self.now, self.step);
         self.trace(|| format!("session {session} ended"));
         let client = self.ledger.sessions[session].client;
         let unseen = self.unseen_links(client).next().is_some();
@@ -247,7 +248,7 @@ impl World {
         let record = &mut self.ledger.sessions[session];
         let over = record.offline_since + Duration::from_secs(u64::from(record.expiry));
         let rightly = !record.alive || record.expiry == 0 || over <= now || replaced;
-        record.alive = false;
+        (record.alive, record.ended) = (false, Some(step));
         ensure(rightly, "session", || {
             format!("session {session} ended at {now:?}, not before {over:?} by right")
         })

@@ -7,6 +7,7 @@ use super::profile::Flavor;
 use super::properties::{EVERYTHING, payload_of, properties_of};
 use super::topics::{RETAINED_FROM, SHARED_FROM, TOPICS, Topic, WILLS_FROM};
 use super::world::World;
+use crate::base::time::Time;
 use crate::wire::{Packet, PacketId, Publish, PublishProperties, QoS, Version};
 use std::num::NonZeroU16;
 
@@ -49,6 +50,9 @@ impl World {
             log_then: 0,
             certain: false,
             fate: Fate::Sent,
+            due_by: Time::ZERO,
+            settled: false,
+            replays: 0,
         }
     }
 

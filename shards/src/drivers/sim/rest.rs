@@ -68,19 +68,24 @@ impl World {
             let later = link.will.is_some_and(|(_, delay)| delay > 0);
             let now = self.now;
             let message = &mut self.ledger.messages[id];
-            let due = matches!(message.fate, Fate::Due(at) if at + TIMER_GRAIN < now);
+            let due = matches!(message.fate, Fate::Due(at) if at.max(message.due_by) + TIMER_GRAIN < now);
             wills.note(id as MessageId, message, (now, unseen));
             message.certain |= message.fate == Fate::Sent && stands && message.arrived.is_some() || due;
             // Nothing lies unread but what never will be read.
             let over = message.fate == Fate::Open || message.fate == Fate::Carried && unseen && !later;
             if due || over || message.fate == Fate::Sent && message.arrived.is_some() {
                 message.handled_by.get_or_insert(now);
+                message.settled = true;
             }
         }
         for link in &mut self.links {
             // Whatever it was to become it has become.
             link.detached |= link.attached.is_none() && link.connect_arrived.is_some();
         }
+        for session in &mut self.ledger.sessions {
+            session.resting = session.link.is_none().then_some((session.offline_since, session.expiry));
+        }
+        self.last_rest = self.step;
         self.ledger.settle_retained();
         let before = std::mem::replace(&mut self.wills_pending, wills.pending);
         if let Some(kept) = wills.kept(before) {
@@ -99,7 +104,7 @@ impl World {
             self.settle()?;
             if changed == self.state_of_shards() {
                 for (count, (shard, before)) in idle_wakes.iter_mut().zip(self.loops.iter().zip(before)) {
-                    *count += shard.deadline_wakes - before;
+                    *count += shard.deadline_wakes.saturating_sub(before);
                 }
             }
         }
@@ -191,7 +196,7 @@ impl RetainedWills {
     fn note(&mut self, id: MessageId, message: &Published, (now, unseen): (Time, bool)) {
         match message.fate {
             _ if !message.retain || message.certain || message.handled_by.is_some() => {}
-            Fate::Due(at) if at + TIMER_GRAIN < now => self.fresh.push(id),
+            Fate::Due(at) if at.max(message.due_by) + TIMER_GRAIN < now => self.fresh.push(id),
             Fate::Due(at) => self.pending |= at <= now,
             Fate::Open => self.open = true,
             Fate::Carried => self.open |= unseen,

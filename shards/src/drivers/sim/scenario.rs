@@ -146,6 +146,11 @@ impl Scenario {
         })
     }
 
+    /// The broker ends in the middle of everything, and starts again with what its logs have.
+    pub fn crashes(&mut self) -> &mut Scenario {
+        self.act(World::crash)
+    }
+
     /// One whole turn of `shard`, up to going to sleep.
     pub fn turn(&mut self, shard: usize) -> &mut Scenario {
         self.step(shard);

@@ -82,6 +82,13 @@ impl Groups {
         }
     }
 
+    /// The broker has crashed in `step`: nobody has a connection any more.
+    pub fn crash(&mut self, step: u64) {
+        for group in self.groups.values_mut() {
+            (group.steady, group.last_departure) = (None, step);
+        }
+    }
+
     /// A member got a message as such.
     pub(super) fn delivered(
         &mut self,
@@ -104,7 +111,12 @@ impl Groups {
         let counts = |copy: &&SharedCopy| copy.qos != QoS::AtLeastOnce || !has_ended(copy.session);
         let total: u32 = copies.iter().filter(counts).map(|copy| copy.fresh).sum();
         let allowed = if message.qos == QoS::AtLeastOnce { message.sends } else { 1 };
-        ensure(total <= allowed, "shared once", || {
+        let exactly: u32 = copies
+            .iter()
+            .filter(|copy| copy.qos == QoS::ExactlyOnce && !has_ended(copy.session))
+            .map(|copy| copy.fresh)
+            .sum();
+        ensure(total <= allowed + message.replays && exactly <= 1, "shared once", || {
             format!("{delivery:?} of {}: {total} times, {copies:?}", subscription.filter.text())
         })?;
         match &mut group.steady {

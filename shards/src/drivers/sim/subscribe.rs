@@ -123,6 +123,7 @@ impl World {
                 promised: None,
                 dropped: None,
                 gone: None,
+                replay_lost: false,
             });
         }
         let asked = (from..from + entries.len()).collect();

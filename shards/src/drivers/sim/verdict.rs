@@ -60,9 +60,10 @@ impl Ledger {
         }
         let received = session.received.entry(delivery.message).or_default();
         received.fresh += u32::from(!delivery.dup || delivery.qos == QoS::ExactlyOnce);
+        received.exactly += u32::from(delivery.qos == QoS::ExactlyOnce);
+        let (fresh, exactly) = (received.fresh, received.exactly);
         let allowed = allowed_deliveries(message, session);
-        let fresh = session.received[&delivery.message].fresh;
-        if fresh > allowed {
+        if fresh > allowed + message.replays || exactly > allowed {
             let what = format!("{delivery:?}: delivered {fresh} times, at most {allowed} are right");
             return fail("exactly once", what);
         }

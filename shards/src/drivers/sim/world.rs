@@ -1,25 +1,24 @@
 //! A run: the broker's threads, the network, the clients and what they were promised, advanced one step at a time.
 
+use super::broker::{Broker, Start};
 use super::client::{Client, Link};
 use super::coordinator_thread::CoordinatorLoop;
 use super::coverage::Coverage;
-use super::driver::{Alarm, Loop, Surroundings};
+use super::driver::{Loop, Surroundings};
 use super::failure::{Checked, Failure, RunFailure};
 use super::ledger::{Ledger, SessionId};
 use super::network::Network;
 use super::profile::{Flavor, Profile};
 use crate::base::hash::HashKey;
+use crate::base::kept::SessionNumber;
+use crate::base::lsn::Incarnation;
 use crate::base::planted::Planted;
 use crate::base::random::Random;
 use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
-use crate::coordinator::Coordinator;
-use crate::drivers::turn::{CoordinatorSeat, Seat};
-use crate::mesh::{Wake, mesh_with_slots};
-use crate::shard::{Extensions, SessionKey, SessionView, Shard, ShardConfig, Terms};
+use crate::shard::{Dropped, SessionKey, SessionView};
 use crate::wire::Version;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// See the module's documentation.
@@ -48,6 +47,16 @@ pub struct World {
     pub(super) wills_pending: bool,
     /// Tells what happens.
     pub(super) traced: bool,
+    /// The bug in the engine.
+    pub(super) planted: Planted,
+    /// The step in which all was quiet last: everything up to it is on disk.
+    pub(super) last_rest: u64,
+    /// The start of the broker that runs, from 1.
+    pub(super) incarnation: Incarnation,
+    /// Sessions by the number that the logs have them under.
+    pub(super) numbers: BTreeMap<SessionNumber, SessionId>,
+    /// What earlier starts of the broker have dropped.
+    pub(super) dropped_before: Dropped,
 }
 
 impl World {
@@ -61,7 +70,8 @@ impl World {
     /// A run whose profile is given.
     pub fn with_profile(seed: u64, mut random: Random, profile: Profile, planted: Planted) -> World {
         let key = HashKey::from_seed(random.next_u64());
-        let (loops, coordinator) = broker(&profile, &key, planted, &mut random);
+        let start = Start { key: &key, planted, incarnation: Incarnation(1) };
+        let Broker { loops, coordinator } = Broker::start(&profile, start, &mut random);
         let clients = (0..profile.clients).map(|number| {
             let version = *random.pick(&Version::ALL);
             Client::new(format!("c{number}"), version, random.below(3) > 0)
@@ -86,6 +96,11 @@ impl World {
             next_will: None,
             wills_pending: false,
             traced: std::env::var_os("SIM_TRACE").is_some(),
+            planted,
+            last_rest: 0,
+            incarnation: Incarnation(1),
+            numbers: BTreeMap::new(),
+            dropped_before: Dropped::default(),
             random,
         }
     }
@@ -190,47 +205,4 @@ impl World {
         }
         Ok(any)
     }
-}
-
-fn broker(
-    profile: &Profile,
-    key: &HashKey,
-    planted: Planted,
-    random: &mut Random,
-) -> (Vec<Loop>, Option<CoordinatorLoop>) {
-    let shards = profile.shards;
-    let alarms: Vec<Arc<Alarm>> = (0..shards).map(|_| Arc::default()).collect();
-    let own_alarm = Arc::<Alarm>::default();
-    let coordinators = if profile.coordinator_thread { &own_alarm } else { &alarms[0] };
-    let wakes = alarms.iter().map(|alarm| alarm.clone() as Arc<dyn Wake>).collect();
-    let lanes = mesh_with_slots(wakes, coordinators.clone(), profile.lane_slots, planted);
-    let core = Coordinator::new(shards, profile.limits.connections_max, key.clone(), planted);
-    let seat = CoordinatorSeat::new(core, lanes.coordinator);
-    let (mut inline, mut thread) = (None, None);
-    if profile.coordinator_thread {
-        thread = Some(CoordinatorLoop::new(seat, own_alarm.clone()));
-    } else {
-        inline = Some(seat);
-    }
-    let loops = lanes.ports.into_iter().zip(&alarms).enumerate().map(|(number, (port, alarm))| {
-        let shard = Shard::new(ShardConfig {
-            id: ShardId::new(number),
-            shards,
-            limits: profile.limits.clone(),
-            key: key.clone(),
-            seed: random.next_u64(),
-            secret: number as u128,
-            fingerprint_bits: profile.fingerprint_bits,
-            doorways: Vec::new(),
-            authentication: Default::default(),
-            share_strategies: profile.share_strategies(),
-            extensions: Extensions::default(),
-            terms: Terms::default(),
-            connection_warm_up: 0,
-            planted,
-        });
-        let seat = Seat::new(shard, port, inline.take(), Arc::default());
-        Loop::new(seat, alarm.clone(), (profile.lagging, profile.late_lanes))
-    });
-    (loops.collect(), thread)
 }

@@ -6,6 +6,7 @@ use crate::drivers::sim::ledger::{Fate, Kept, Published, Session, Subscription};
 use crate::drivers::sim::rest::TIMER_GRAIN;
 use crate::drivers::sim::topics::{TOPICS, Topic};
 use crate::drivers::sim::world::World;
+use crate::session::DropReason;
 use crate::wire::{QoS, RetainHandling};
 use std::time::Duration;
 
@@ -104,12 +105,7 @@ impl World {
 
     /// Promises 3, 4 and the rest of 2: what the reference says must arrive has arrived, but for what queues had to drop.
     fn check_promises(&mut self) -> Checked {
-        let mut dropped = 0;
-        for shard in &self.loops {
-            let statistics = shard.seat.shard.statistics();
-            // Full queues and packets too large; what met an offline session or ended with one is no promise.
-            dropped += statistics.dropped[0] + statistics.dropped[2];
-        }
+        let dropped = self.dropped_for_lack_of_room();
         let mut missing = 0;
         let mut first = None;
         for (number, session) in self.ledger.sessions.iter().enumerate().filter(|(_, session)| session.alive)
@@ -138,6 +134,11 @@ impl World {
         })
     }
 
+    /// Full queues and packets too large; what met an offline session or ended with one is no promise.
+    fn dropped_for_lack_of_room(&self) -> u64 {
+        self.dropped(DropReason::QueueFull) + self.dropped(DropReason::PacketTooLarge)
+    }
+
     fn cover_wills(&mut self) {
         let mut states = [0; 3];
         for message in &self.ledger.messages {
@@ -161,10 +162,7 @@ impl World {
 
     /// A subscriber ends with what was last written to each retained topic.
     fn check_retained(&mut self) -> Checked {
-        let lossless = self.loops.iter().all(|shard| {
-            let statistics = shard.seat.shard.statistics();
-            statistics.dropped[0] + statistics.dropped[2] == 0
-        });
+        let lossless = self.dropped_for_lack_of_room() == 0;
         for session in self.ledger.sessions.iter().filter(|session| session.alive && lossless) {
             if session.link.is_none() || self.clients[session.client].current != session.link {
                 continue;
@@ -240,7 +238,8 @@ fn keeps_up(
     sent: u64,
 ) -> bool {
     let Some(promised) = subscription.promised.filter(|_| subscription.matches(topic)) else { return false };
-    let before = promised < sent || subscription.retain_handling == RetainHandling::Send;
+    let before =
+        promised < sent || subscription.retain_handling == RetainHandling::Send && !subscription.replay_lost;
     let kept = subscription.qos.min(message.qos) > QoS::AtMostOnce;
     let connected = session.connected_since.is_some_and(|since| since < sent || since < subscription.asked);
     before && (kept || connected) && !subscription.no_local && subscription.dropped.is_none()

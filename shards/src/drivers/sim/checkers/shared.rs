@@ -29,15 +29,12 @@ struct Missing {
 impl World {
     /// The groups' members have got what was published, each message once, and as the strategy says.
     pub(in crate::drivers::sim) fn check_groups(&mut self) -> Checked {
-        let dropped = |reason: DropReason| -> u64 {
-            self.loops.iter().map(|shard| shard.seat.shard.statistics().dropped[reason as usize]).sum()
-        };
         // A message that was sent on once goes to nobody where only members without connection are left, and QoS 0 is not kept for those.
-        let full = dropped(DropReason::QueueFull)
-            + dropped(DropReason::PacketTooLarge)
-            + dropped(DropReason::NoMember)
-            + dropped(DropReason::Offline);
-        let ended = dropped(DropReason::SessionEnded);
+        let full = self.dropped(DropReason::QueueFull)
+            + self.dropped(DropReason::PacketTooLarge)
+            + self.dropped(DropReason::NoMember)
+            + self.dropped(DropReason::Offline);
+        let ended = self.dropped(DropReason::SessionEnded);
         for filter in (Filter::PLAIN..Filter::COUNT).map(Filter::numbered) {
             let missing = self.missing(filter);
             let told = || format!("{}: first {:?}", filter.text(), missing.first);
