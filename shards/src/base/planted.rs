@@ -104,9 +104,57 @@ pub enum Bug {
     MarkToldEarly,
     /// The name of a new segment is not synced: the segment is gone when the broker ends.
     DirectoryNotSynced,
+    /// A subscription is not written to the log.
+    SubscribedSkipped,
+    /// The end of a subscription is not written to the log.
+    UnsubscribedSkipped,
+    /// The end of a session is not written to the log.
+    SessionEndSkipped,
+    /// QoS 2 packet ids from clients are not written to the log.
+    ReceivedIdSkipped,
+    /// That a QoS 2 packet id from a client is forgotten is not written to the log.
+    ReleasedSkipped,
+    /// Packet ids of QoS 2 messages in flight are not written to the log.
+    StartedSkipped,
+    /// PUBRECs are not written to the log.
+    ArrivedSkipped,
+    /// The record of a message does not say where else it has to go.
+    OutboxSkipped,
+    /// The record of a message does not say that it is retained.
+    RetainedSkipped,
+    /// The record of a message does not say when it expires.
+    ExpirySkipped,
+    /// Wills are not written to the log.
+    WillSkipped,
+    /// The publication of a will leaves it with its session in the log.
+    WillStaysLogged,
+    /// Claims are numbered from the start again after a restart.
+    EpochsForgotten,
 }
 
 impl Bug {
+    /// Those that only a crash shows.
+    pub const OF_CRASHES: [Bug; 18] = [
+        Bug::CopyNotRecorded,
+        Bug::FinishedNotWritten,
+        Bug::PubrelBeforeRecord,
+        Bug::Qos2BeforeSource,
+        Bug::ArrivalTakenForOwn,
+        Bug::SubscribedSkipped,
+        Bug::UnsubscribedSkipped,
+        Bug::SessionEndSkipped,
+        Bug::ReceivedIdSkipped,
+        Bug::ReleasedSkipped,
+        Bug::StartedSkipped,
+        Bug::ArrivedSkipped,
+        Bug::OutboxSkipped,
+        Bug::RetainedSkipped,
+        Bug::ExpirySkipped,
+        Bug::WillSkipped,
+        Bug::WillStaysLogged,
+        Bug::EpochsForgotten,
+    ];
+
     /// All of them, for the test that each is caught.
     pub const ALL: [Bug; 36] = [
         Bug::SubackWithoutInterest,
@@ -165,6 +213,15 @@ impl Planted {
             let _ = bug;
             Planted {}
         }
+    }
+
+    /// Whether any bug is planted.
+    #[inline]
+    pub fn is_any(self) -> bool {
+        #[cfg(debug_assertions)]
+        return self.bug.is_some();
+        #[cfg(not(debug_assertions))]
+        false
     }
 
     /// Whether `bug` is planted.

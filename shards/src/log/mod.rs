@@ -17,6 +17,7 @@ mod record;
 mod rehome;
 mod resolve;
 mod scan;
+mod spoiled;
 mod writer;
 
 pub use bodies::{Bodies, Body};

@@ -2,8 +2,10 @@
 
 use super::Record;
 use super::journal::Journal;
+use super::spoiled::Spoiled;
 use crate::base::kept::SessionNumber;
 use crate::base::lsn::{Incarnation, Lsn};
+use crate::base::planted::Planted;
 use std::borrow::Cow;
 
 /// Numbers records in the order in which they are appended.
@@ -11,6 +13,7 @@ use std::borrow::Cow;
 pub struct Log {
     newest: Lsn,
     tape: Option<Vec<(Lsn, Record<'static>)>>,
+    planted: Planted,
     /// What makes it last, if anything does.
     pub(super) journal: Option<Box<Journal>>,
 }
@@ -18,7 +21,7 @@ pub struct Log {
 impl Log {
     /// A log that keeps nothing: what is numbered is committed as soon as its shard says so.
     pub fn in_memory() -> Log {
-        Log { newest: Lsn::NONE, tape: None, journal: None }
+        Log { newest: Lsn::NONE, tape: None, planted: Planted::default(), journal: None }
     }
 
     /// A log that keeps its records in memory, to be looked at with [`Log::tape`]: for tests and the simulator. What of it is committed
@@ -29,12 +32,17 @@ impl Log {
 
     /// The same, in a later incarnation.
     pub fn taped_in(incarnation: Incarnation) -> Log {
-        Log { newest: Lsn::before(incarnation), tape: Some(Vec::new()), journal: None }
+        Log { newest: Lsn::before(incarnation), tape: Some(Vec::new()), ..Log::in_memory() }
     }
 
     /// A log that keeps its records on disk.
     pub fn over(journal: Journal) -> Log {
-        Log { newest: journal.begins_behind(), tape: None, journal: Some(Box::new(journal)) }
+        Log { newest: journal.begins_behind(), journal: Some(Box::new(journal)), ..Log::in_memory() }
+    }
+
+    /// The bug of this run.
+    pub fn plant(&mut self, planted: Planted) {
+        self.planted = planted;
     }
 
     /// Whether records go anywhere: where not, one that costs something need not be made.
@@ -61,13 +69,21 @@ impl Log {
     /// Appends a record. It is committed when [`Log::newest`] was, or a later one.
     pub fn append(&mut self, record: &Record<'_>) -> Lsn {
         self.newest = self.newest.next();
+        match Spoiled::of(self.planted, record) {
+            Spoiled::No => self.keep(record),
+            Spoiled::Skipped => {}
+            Spoiled::Changed(record) => self.keep(&record),
+        }
+        self.newest
+    }
+
+    fn keep(&mut self, record: &Record<'_>) {
         if let Some(journal) = &mut self.journal {
             journal.append(self.newest, record);
         }
         if let Some(tape) = &mut self.tape {
             tape.push((self.newest, record.clone().into_owned()));
         }
-        self.newest
     }
 
     /// The newest record's number.

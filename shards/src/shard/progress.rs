@@ -99,6 +99,7 @@ impl Shard {
     /// What its records go into from here on, said before the first turn; a log in memory unless said.
     pub fn open_log(&mut self, log: Log) {
         self.log = log;
+        self.log.plant(self.planted);
     }
 
     /// What its records go into.

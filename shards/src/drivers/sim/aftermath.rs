@@ -106,6 +106,8 @@ impl World {
         })?;
         self.coverage.reach("a session survives a crash");
         let was_online = record.link.take().map(|link| (link, record.connected_since.take().is_some()));
+        // What ended and is back, since nobody was told, owes nothing that came after its end: it is not `alive`.
+        record.ended = None;
         (record.offline_since, record.expiry) = found;
         self.clients[client].session = Some(session);
         if let Some(connection) = was_online {
@@ -145,7 +147,9 @@ impl World {
         record.connected_since = None;
         record.ended = Some(self.step);
         let over = record.offline_since + Duration::from_secs(u64::from(record.expiry));
-        let ended = record.expiry == 0 || offline && over <= self.now;
+        let ended = record.expiry == 0
+            || offline && over <= self.now
+            || record.may_end.is_some_and(|at| at <= self.now);
         let will = record.delayed_will.take();
         ensure(!record.promised || ended, "session", || format!("session {session} is lost: {record:?}"))?;
         if let Some(will) = will {

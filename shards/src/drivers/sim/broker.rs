@@ -4,12 +4,14 @@ use super::coordinator_thread::CoordinatorLoop;
 use super::driver::{Alarm, Loop};
 use super::profile::Profile;
 use crate::base::hash::HashKey;
-use crate::base::lsn::Incarnation;
+use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::planted::Planted;
 use crate::base::random::Random;
 use crate::base::shard_set::ShardId;
+use crate::base::time::Time;
 use crate::coordinator::Coordinator;
 use crate::drivers::turn::{CoordinatorSeat, Seat};
+use crate::log::{Log, ShardImage};
 use crate::mesh::{Wake, mesh_with_slots};
 use crate::shard::{Extensions, Shard, ShardConfig, Terms};
 use std::sync::Arc;
@@ -22,6 +24,10 @@ pub struct Start<'a> {
     pub planted: Planted,
     /// Its number.
     pub incarnation: Incarnation,
+    /// When it starts.
+    pub now: Time,
+    /// What the logs say, by shard, where there was an earlier start.
+    pub images: Option<Vec<ShardImage>>,
 }
 
 /// The threads of one start of the broker.
@@ -35,14 +41,15 @@ pub struct Broker {
 impl Broker {
     /// A broker as `profile` wants it, that nobody has connected to.
     pub fn start(profile: &Profile, start: Start<'_>, random: &mut Random) -> Broker {
-        let Start { key, planted, incarnation } = start;
+        let Start { key, planted, incarnation, now, images } = start;
         let shards = profile.shards;
         let alarms: Vec<Arc<Alarm>> = (0..shards).map(|_| Arc::default()).collect();
         let own_alarm = Arc::<Alarm>::default();
         let coordinators = if profile.coordinator_thread { &own_alarm } else { &alarms[0] };
         let wakes = alarms.iter().map(|alarm| alarm.clone() as Arc<dyn Wake>).collect();
         let lanes = mesh_with_slots(wakes, coordinators.clone(), profile.lane_slots, planted);
-        let core = Coordinator::new(shards, profile.limits.connections_max, key.clone(), planted);
+        let mut core = Coordinator::new(shards, profile.limits.connections_max, key.clone(), planted);
+        images.iter().for_each(|images| core.recover(images));
         let seat = CoordinatorSeat::new(core, lanes.coordinator);
         let (mut inline, mut thread) = (None, None);
         if profile.coordinator_thread {
@@ -50,8 +57,9 @@ impl Broker {
         } else {
             inline = Some(seat);
         }
+        let mut images = images.unwrap_or_default();
         let loops = lanes.ports.into_iter().zip(&alarms).enumerate().map(|(number, (port, alarm))| {
-            let shard = Shard::new(ShardConfig {
+            let mut shard = Shard::new(ShardConfig {
                 id: ShardId::new(number),
                 shards,
                 limits: profile.limits.clone(),
@@ -67,8 +75,15 @@ impl Broker {
                 connection_warm_up: 0,
                 planted,
             });
+            if profile.keeps {
+                shard.open_log(Log::taped_in(incarnation));
+            }
+            if let Some(image) = images.get_mut(number).map(std::mem::take) {
+                shard.restore(now, image);
+            }
+            let committed = if profile.keeps { Lsn::before(incarnation) } else { Lsn::NONE };
             let seat = Seat::new(shard, port, inline.take(), Arc::default());
-            Loop::new(seat, alarm.clone(), (profile.lagging, profile.late_lanes))
+            Loop::new(seat, alarm.clone(), (profile.lagging, profile.late_lanes), committed)
         });
         Broker { loops: loops.collect(), coordinator: thread }
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// What only runs with crashes reach.
-pub const CRASH_STATES: [&str; 2] = ["the broker crashes", "a session survives a crash"];
+pub const CRASH_STATES: [&str; 3] =
+    ["the broker crashes", "the broker crashes while it recovers", "a session survives a crash"];
 
 /// States that a set of runs must reach, each at least once.
 pub const STATES: [&str; 42] = [
@@ -93,7 +94,12 @@ impl Coverage {
 
     /// States never reached.
     pub fn missing(&self) -> Vec<&'static str> {
-        STATES.into_iter().filter(|state| !self.reached.contains_key(state)).collect()
+        self.missing_of(&STATES)
+    }
+
+    /// Those of `states` that were never reached.
+    pub fn missing_of(&self, states: &[&'static str]) -> Vec<&'static str> {
+        states.iter().copied().filter(|state| !self.reached.contains_key(state)).collect()
     }
 }
 
@@ -101,7 +107,7 @@ impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Coverage { runs, steps, deliveries, promised, .. } = self;
         writeln!(f, "{runs} runs, {steps} steps, {deliveries} deliveries, {promised} promises kept")?;
-        for state in STATES {
+        for state in STATES.into_iter().chain(CRASH_STATES) {
             writeln!(f, "{:>10}  {state}", self.reached.get(state).copied().unwrap_or(0))?;
         }
         Ok(())

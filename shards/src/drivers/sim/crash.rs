@@ -1,16 +1,36 @@
-//! The end of the broker in the middle of everything, and its next start.
+//! The end of the broker in the middle of everything, and its next start over what its logs have.
 //!
-//! Nothing survives, as the logs are in memory: shards, lanes and the coordinator are dropped between two steps, every socket is reset. Clients keep what
+//! Nothing but the logs survives: shards, lanes and the coordinator are dropped between two steps, every socket is reset. Clients keep what
 //! clients keep (`client`), the reference what was promised (`aftermath`).
 
 use super::broker::{Broker, Start};
 use super::client::LinkState;
-use super::failure::Checked;
+use super::failure::{Checked, fail};
 use super::network::{ClientEnd, SocketId};
 use super::world::World;
 use crate::base::lsn::Incarnation;
+use crate::base::lsn::Lsn;
+use crate::log::{Record, ShardImage, resolve};
 use crate::session::DropReason;
 use std::time::Duration;
+
+/// Steps within which a start is over.
+const RECOVERY_STEPS_MAX: u32 = 100_000;
+
+/// When the broker is to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CrashPoint {
+    /// After this step.
+    Step(u64),
+    /// When so many records were appended, to all logs together.
+    Record(u64),
+}
+
+fn image(log: &[(Lsn, Record<'static>)]) -> ShardImage {
+    let mut image = ShardImage::default();
+    log.iter().for_each(|(lsn, record)| image.apply(*lsn, record));
+    image
+}
 
 impl World {
     /// The broker ends, as by `kill -9` or the loss of power, and starts again.
@@ -26,8 +46,10 @@ impl World {
             let dropped = shard.seat.shard.statistics().dropped;
             self.dropped_before.iter_mut().zip(dropped).for_each(|(sum, dropped)| *sum += dropped);
         }
+        let images = self.profile.keeps.then(|| self.salvage());
         self.note_crash();
-        self.restart()
+        self.plan_next();
+        self.restart(images)
     }
 
     /// What the broker had written may have reached its client before the end, in part.
@@ -52,16 +74,82 @@ impl World {
         }
     }
 
+    /// What each shard finds in its log. Logs are cut independently of each other: each keeps what it said to be committed, and perhaps more.
+    fn salvage(&mut self) -> Vec<ShardImage> {
+        self.records_before = self.records();
+        self.kept.resize(self.loops.len(), Vec::new());
+        for (shard, kept) in self.loops.iter().zip(&mut self.kept) {
+            let tape = shard.seat.shard.log().tape();
+            let committed = tape.partition_point(|(lsn, _)| *lsn <= shard.committed());
+            let more = match self.random.below(3) {
+                0 => 0,
+                1 => tape.len() - committed,
+                _ => self.random.below((tape.len() - committed) as u64 + 1) as usize,
+            };
+            if self.traced {
+                let lost = &tape[committed + more..];
+                println!("{} keeps {more} more than is committed, loses {lost:?}", shard.id());
+            }
+            kept.extend_from_slice(&tape[..committed + more]);
+        }
+        let mut images: Vec<ShardImage> = self.kept.iter().map(|log| image(log)).collect();
+        resolve(&mut images);
+        images
+    }
+
     /// The next start, some time later, and whom it has.
-    fn restart(&mut self) -> Checked {
+    fn restart(&mut self, images: Option<Vec<ShardImage>>) -> Checked {
         let down = [0, 1_000, 3_000_000, 40_000_000];
         let longest = *self.random.pick(&down);
         self.now += Duration::from_micros(self.random.below(1 + longest));
         self.incarnation = Incarnation(self.incarnation.0 + 1);
-        let start = Start { key: &self.key, planted: self.planted, incarnation: self.incarnation };
+        let (key, planted, incarnation, now) = (&self.key, self.planted, self.incarnation, self.now);
+        let start = Start { key, planted, incarnation, now, images };
         let broker = Broker::start(&self.profile, start, &mut self.random);
         (self.loops, self.coordinator) = (broker.loops, broker.coordinator);
-        self.recognise()
+        self.recognise()?;
+        self.recover()
+    }
+
+    /// Until what was restored is in force everywhere nobody can connect. The broker may end again meanwhile.
+    pub(super) fn recover(&mut self) -> Checked {
+        for _ in 0..RECOVERY_STEPS_MAX {
+            if self.loops.iter().all(|shard| shard.seat.shard.is_restored()) {
+                return Ok(());
+            }
+            self.step += 1;
+            self.pass_time();
+            let threads = self.loops.len() + usize::from(self.coordinator.is_some());
+            let thread = self.random.below(threads as u64) as usize;
+            self.step_thread(thread)?;
+            if self.crash_is_due() {
+                self.coverage.reach("the broker crashes while it recovers");
+                return self.crash();
+            }
+        }
+        fail("wedge", format!("not restored after {RECOVERY_STEPS_MAX} steps"))
+    }
+
+    /// Records appended since the run began.
+    pub(super) fn records(&self) -> u64 {
+        let of_logs = self.loops.iter().map(|shard| shard.seat.shard.log().tape().len() as u64);
+        self.records_before + of_logs.sum::<u64>()
+    }
+
+    /// Whether the broker is to end now.
+    pub(super) fn crash_is_due(&self) -> bool {
+        match self.crash_at {
+            None => false,
+            Some(CrashPoint::Step(step)) => self.step >= step,
+            Some(CrashPoint::Record(record)) => self.records() >= record,
+        }
+    }
+
+    /// After a crash another one may follow, often soon.
+    fn plan_next(&mut self) {
+        let steps = *self.random.pick(&[10, 100, 1_000]);
+        let again = self.random.one_in(3);
+        self.crash_at = again.then(|| CrashPoint::Step(self.step + 1 + self.random.below(steps)));
     }
 
     /// Copies dropped for `reason` since the run began.

@@ -102,8 +102,8 @@ pub struct Loop {
 }
 
 impl Loop {
-    /// The thread of `seat`, which `alarm` wakes, with a late log and late lanes or not.
-    pub fn new(seat: Seat, alarm: Arc<Alarm>, (lagging, late_lanes): (bool, bool)) -> Loop {
+    /// The thread of `seat`, which `alarm` wakes, with a late log and late lanes or not; the log is `committed` so far.
+    pub fn new(seat: Seat, alarm: Arc<Alarm>, (lagging, late_lanes): (bool, bool), committed: Lsn) -> Loop {
         Loop {
             seat,
             alarm,
@@ -114,8 +114,8 @@ impl Loop {
             lagging,
             late_lanes,
             late: 0,
-            committed: Lsn::NONE,
-            commits: Vec::new(),
+            committed,
+            commits: vec![(0, committed)],
             blind: ShardSet::EMPTY,
             byte_by_byte: false,
             deadline_wakes: 0,
@@ -134,7 +134,12 @@ impl Loop {
     /// How far its log had confirmed in `step`.
     pub fn committed_at(&self, step: u64) -> Lsn {
         let later = self.commits.partition_point(|(from, _)| *from <= step);
-        later.checked_sub(1).map_or(Lsn::NONE, |last| self.commits[last].1)
+        self.commits[later - 1].1
+    }
+
+    /// How far its log has confirmed.
+    pub fn committed(&self) -> Lsn {
+        self.committed
     }
 
     /// A client connects to this shard's listener.

@@ -159,6 +159,8 @@ pub struct Session {
     pub last_seen: BTreeMap<Topic, Kept>,
     /// The will that waits for its delay.
     pub delayed_will: Option<MessageId>,
+    /// When it ends if the log has not got what its newest CONNECT changed.
+    pub may_end: Option<Time>,
     /// A CONNACK for it is out.
     pub promised: bool,
     /// In which step it ended.
@@ -298,6 +300,7 @@ impl Ledger {
             newest: BTreeMap::new(),
             last_seen: BTreeMap::new(),
             delayed_will: None,
+            may_end: None,
             promised: false,
             ended: None,
             resting: None,

@@ -39,9 +39,10 @@ mod verdict;
 mod world;
 
 pub use coverage::{CRASH_STATES, Coverage, STATES};
+pub use crash::CrashPoint;
 pub use disk::SimDisk;
 pub use failure::{Failure, RunFailure};
 pub use profile::Flavor;
-pub use run::run;
+pub use run::{run, run_crashing};
 pub use scenario::{Scenario, Who};
 pub use world::World;

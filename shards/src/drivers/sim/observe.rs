@@ -89,7 +89,7 @@ impl World {
         if !view.connected {
             session.connected_since = None;
         } else if session.connected_since.is_none() {
-            (session.connected_since, session.promised) = (Some(self.step), true);
+            (session.connected_since, session.promised, session.may_end) = (Some(self.step), true, None);
             self.ledger.groups.disturb(&session.subscriptions, None);
         }
     }
@@ -141,6 +141,8 @@ impl World {
         let clean = link.clean;
         self.resumed_or_new(session, client, (present, clean, sure))?;
         let session = &mut self.ledger.sessions[session];
+        let end = session.offline_since + Duration::from_secs(u64::from(session.expiry));
+        session.may_end = Some(session.may_end.map_or(end, |other| end.min(other))).filter(|_| present);
         (session.link, session.resting) = (Some(socket), None);
         session.expiry = view.expiry_seconds;
         if let Some(will) = session.delayed_will.take() {

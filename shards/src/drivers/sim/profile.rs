@@ -34,10 +34,12 @@ pub enum Flavor {
     Interest,
     /// Shared groups whose members come and go.
     Shared,
+    /// Logs that keep, and a broker that crashes.
+    Crash,
 }
 
 impl Flavor {
-    /// All of them.
+    /// Those without crashes.
     pub const ALL: [Flavor; 7] = [
         Flavor::Mixed,
         Flavor::Roomy,
@@ -64,6 +66,8 @@ pub struct Profile {
     pub fingerprint_bits: u32,
     /// Whether the coordinator has its own thread.
     pub coordinator_thread: bool,
+    /// Whether the logs keep what they are told.
+    pub keeps: bool,
     /// Whether the log confirms late.
     pub lagging: bool,
     /// Whether lanes can be late for many turns.
@@ -113,7 +117,7 @@ impl Profile {
         };
         let tiny = match flavor {
             Flavor::Roomy => false,
-            Flavor::Shared => random.one_in(4),
+            Flavor::Shared | Flavor::Crash => random.one_in(4),
             Flavor::Retained => random.one_in(5),
             _ => random.one_in(2),
         };
@@ -127,12 +131,17 @@ impl Profile {
             lane_slots: if random.one_in(2) { 2 + random.below(3) as usize } else { 64 },
             fingerprint_bits: *random.pick(&[1, 3, 8, 8, 64]),
             coordinator_thread: shards > 4 || random.one_in(3),
-            lagging: random.one_in(3),
+            keeps: flavor == Flavor::Crash,
+            lagging: flavor == Flavor::Crash || random.one_in(3),
             late_lanes: flavor == Flavor::Retained || random.one_in(2),
             laggard: random.one_in(3).then(|| random.below(shards as u64) as usize),
-            rest_every: if flavor == Flavor::Retained { 600 } else { 400 },
+            rest_every: if matches!(flavor, Flavor::Retained | Flavor::Crash) { 600 } else { 400 },
             window: *random.pick(&[128, 1_000, 20_000, 200_000]),
-            shares_one_in: if flavor == Flavor::Shared { 2 } else { 8 },
+            shares_one_in: match flavor {
+                Flavor::Shared => 2,
+                Flavor::Crash => u64::MAX,
+                _ => 8,
+            },
             strategies: std::array::from_fn(|_| *random.pick(&STRATEGIES)),
             limits: limits(tiny, fan_out, random),
             weights: weights(flavor),
@@ -172,7 +181,7 @@ fn weights(flavor: Flavor) -> Weights {
         Weights { publish: 220, subscribe: 70, unsubscribe: 20, ping: 10, leave: 12, again: 12, stall: 15 };
     match flavor {
         Flavor::Mixed => mixed,
-        Flavor::Roomy => Weights { publish: 300, ..mixed },
+        Flavor::Roomy | Flavor::Crash => Weights { publish: 300, ..mixed },
         Flavor::Takeover => Weights { leave: 40, again: 80, subscribe: 50, ..mixed },
         Flavor::FanOut => Weights { publish: 330, subscribe: 90, leave: 6, again: 4, ..mixed },
         Flavor::Retained => {

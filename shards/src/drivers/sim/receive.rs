@@ -50,6 +50,7 @@ impl World {
             expiry: publish.properties.message_expiry,
             identifiers: v5.then_some(&identifiers),
             own: publisher == Some(attached.session),
+            logged: self.profile.keeps,
             written,
             attached_at: attached.at,
             now: self.now,

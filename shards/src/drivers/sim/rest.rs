@@ -30,6 +30,10 @@ impl World {
         for _ in 0..ROUNDS_MAX {
             let clients = self.clients_answer()?;
             let threads = self.run_threads()?;
+            if self.crash_is_due() {
+                self.crash()?;
+                continue;
+            }
             if !clients && !threads {
                 self.calm = calm;
                 return Ok(());
@@ -83,6 +87,7 @@ impl World {
             link.detached |= link.attached.is_none() && link.connect_arrived.is_some();
         }
         for session in &mut self.ledger.sessions {
+            session.may_end = None;
             session.resting = session.link.is_none().then_some((session.offline_since, session.expiry));
         }
         self.last_rest = self.step;

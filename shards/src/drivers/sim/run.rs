@@ -1,6 +1,7 @@
 //! Whole runs, as tests and scripts ask for them.
 
 use super::coverage::Coverage;
+use super::crash::CrashPoint;
 use super::failure::{Failure, RunFailure};
 use super::profile::Flavor;
 use super::world::World;
@@ -14,7 +15,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub fn run(seed: u64, flavor: Option<Flavor>, steps: u64, bug: Option<Bug>) -> Result<Coverage, RunFailure> {
     let flavor = flavor.unwrap_or(Flavor::ALL[(seed % Flavor::ALL.len() as u64) as usize]);
     let planted = bug.map_or(Planted::default(), Planted::bug);
-    let world = World::new(seed, flavor, planted);
+    guarded(seed, World::new(seed, flavor, planted), steps).map(|(coverage, _)| coverage)
+}
+
+/// Runs `seed` with logs that keep, and a broker that ends at `crash`, and perhaps again behind that. Also how many records were appended.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_crashing(
+    seed: u64,
+    steps: u64,
+    crash: Option<CrashPoint>,
+    bug: Option<Bug>,
+) -> Result<(Coverage, u64), RunFailure> {
+    let mut world = World::new(seed, Flavor::Crash, bug.map_or(Planted::default(), Planted::bug));
+    world.crash_at = crash;
+    guarded(seed, world, steps)
+}
+
+fn guarded(seed: u64, world: World, steps: u64) -> Result<(Coverage, u64), RunFailure> {
     catch_unwind(AssertUnwindSafe(|| world.run(steps))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));

@@ -29,12 +29,21 @@ pub struct Delivery<'a> {
     pub identifiers: Option<&'a [u32]>,
     /// The same session has published it.
     pub own: bool,
+    /// Copies wait in flight for logs, and those behind them too: they are started before they are sent.
+    pub logged: bool,
     /// When it was written.
     pub written: Moment,
     /// Since when the session has the connection.
     pub attached_at: Time,
     /// When it was read.
     pub now: Time,
+}
+
+impl Delivery<'_> {
+    /// Whether it may have been in flight long before it was sent.
+    fn may_have_waited(&self) -> bool {
+        self.logged && self.qos > QoS::AtMostOnce
+    }
 }
 
 impl Ledger {
@@ -143,7 +152,8 @@ fn check_wanted(message: &Published, session: &Session, delivery: &Delivery<'_>)
     // What was started before the UNSUBACK is sent again after it. A copy that waits does not say who published it: another subscription
     // keeps it, no-local or not.
     let stands = |subscription: &Subscription| {
-        subscription.matches(message.topic) && (subscription.gone.is_none() || delivery.dup)
+        let before = delivery.may_have_waited() && subscription.gone.is_none_or(|gone| message.sent <= gone);
+        subscription.matches(message.topic) && (subscription.gone.is_none() || delivery.dup || before)
     };
     ensure(may().next().is_none() || session.subscriptions.iter().any(stands), "unsubscribed", || {
         format!("{delivery:?} was started after the UNSUBACK of {matching:?}")
@@ -185,7 +195,7 @@ fn replay_asked_at(message: &Published, session: &Session, delivery: &Delivery<'
         subscription.matches(message.topic)
             && message.retain
             && subscription.may_hold(message, delivery.written.step)
-            && (subscription.gone.is_none() || delivery.dup)
+            && (subscription.gone.is_none() || delivery.dup || delivery.may_have_waited())
             && subscription.qos.min(message.qos) == delivery.qos
             && subscription.is_replayed(session)
             && delivery.identifiers.is_none_or(|found| found == subscription.identifier.as_slice())

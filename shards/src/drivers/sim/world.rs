@@ -4,6 +4,7 @@ use super::broker::{Broker, Start};
 use super::client::{Client, Link};
 use super::coordinator_thread::CoordinatorLoop;
 use super::coverage::Coverage;
+use super::crash::CrashPoint;
 use super::driver::{Loop, Surroundings};
 use super::failure::{Checked, Failure, RunFailure};
 use super::ledger::{Ledger, SessionId};
@@ -11,11 +12,12 @@ use super::network::Network;
 use super::profile::{Flavor, Profile};
 use crate::base::hash::HashKey;
 use crate::base::kept::SessionNumber;
-use crate::base::lsn::Incarnation;
+use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::planted::Planted;
 use crate::base::random::Random;
 use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
+use crate::log::{Record, ShardImage};
 use crate::shard::{Dropped, SessionKey, SessionView};
 use crate::wire::Version;
 use std::collections::BTreeMap;
@@ -55,6 +57,12 @@ pub struct World {
     pub(super) incarnation: Incarnation,
     /// Sessions by the number that the logs have them under.
     pub(super) numbers: BTreeMap<SessionNumber, SessionId>,
+    /// When the broker is to end next.
+    pub(super) crash_at: Option<CrashPoint>,
+    /// What the logs have kept over earlier starts, by shard.
+    pub(super) kept: Vec<Vec<(Lsn, Record<'static>)>>,
+    /// Records that earlier starts have appended.
+    pub(super) records_before: u64,
     /// What earlier starts of the broker have dropped.
     pub(super) dropped_before: Dropped,
 }
@@ -70,7 +78,9 @@ impl World {
     /// A run whose profile is given.
     pub fn with_profile(seed: u64, mut random: Random, profile: Profile, planted: Planted) -> World {
         let key = HashKey::from_seed(random.next_u64());
-        let start = Start { key: &key, planted, incarnation: Incarnation(1) };
+        let (now, incarnation) = (Time::from_micros(1_000_000), Incarnation(1));
+        let images = profile.keeps.then(|| vec![ShardImage::default(); profile.shards]);
+        let start = Start { key: &key, planted, incarnation, now, images };
         let Broker { loops, coordinator } = Broker::start(&profile, start, &mut random);
         let clients = (0..profile.clients).map(|number| {
             let version = *random.pick(&Version::ALL);
@@ -80,7 +90,7 @@ impl World {
         World {
             seed,
             step: 0,
-            now: Time::from_micros(1_000_000),
+            now,
             ledger: Ledger::new(&profile),
             profile,
             key,
@@ -100,21 +110,29 @@ impl World {
             last_rest: 0,
             incarnation: Incarnation(1),
             numbers: BTreeMap::new(),
+            crash_at: None,
+            kept: Vec::new(),
+            records_before: 0,
             dropped_before: Dropped::default(),
             random,
         }
     }
 
-    /// Runs `steps` random steps, then lets everything come home. What was reached, or which promise was broken.
+    /// Runs `steps` random steps, then lets everything come home. What was reached and how many records were appended, or which promise was
+    /// broken.
     ///
     /// # Errors
     /// The first promise that a checker saw broken.
-    pub fn run(mut self, steps: u64) -> Result<Coverage, RunFailure> {
-        let outcome = self.run_steps(steps).and_then(|()| self.come_home());
+    pub fn run(mut self, steps: u64) -> Result<(Coverage, u64), RunFailure> {
+        let outcome = self.recover().and_then(|()| self.run_steps(steps)).and_then(|()| {
+            self.crash_at = None;
+            self.come_home()
+        });
         match outcome {
             Ok(()) => {
                 self.read_counters();
-                Ok(self.coverage)
+                let records = self.records();
+                Ok((self.coverage, records))
             }
             Err(failure) => Err(self.failed(failure)),
         }
@@ -127,6 +145,9 @@ impl World {
     fn run_steps(&mut self, steps: u64) -> Checked {
         while self.step < steps {
             self.random_step()?;
+            if self.crash_is_due() {
+                self.crash()?;
+            }
             if self.random.one_in(self.profile.rest_every) {
                 self.rest()?;
                 if self.random.one_in(3) {
@@ -151,7 +172,7 @@ impl World {
         self.step_thread(thread)
     }
 
-    fn pass_time(&mut self) {
+    pub(super) fn pass_time(&mut self) {
         let micros = match self.random.below(2_000) {
             0 => self.random.below(60_000_000),
             1..=4 => self.random.below(3_000_000),
