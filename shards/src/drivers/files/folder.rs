@@ -129,10 +129,12 @@ impl Folder {
     }
 
     fn reuse(&mut self, segment: SegmentId, bytes: u64) -> Result<Option<SegmentFile>, Errno> {
-        let Some(at) = self.retired.iter().position(|stored| stored.bytes == bytes) else { return Ok(None) };
-        let retired = self.retired.remove(at).expect("found just now");
+        // The oldest or none: what is on disk has no gap.
+        let oldest = self.retired.front().filter(|oldest| oldest.bytes == bytes).cloned();
+        let Some(retired) = oldest else { return Ok(None) };
         let path = self.path_of(segment);
         rename(self.path_of(retired.segment), &path)?;
+        self.retired.pop_front();
         SegmentFile::open(&path, self.ways).map(Some)
     }
 
@@ -152,18 +154,32 @@ impl Folder {
         })
     }
 
-    /// Nobody needs the segment any more. It stays where it is until another is wanted, unless enough are there already: what it says is
-    /// older than what the manifest names, so it says nothing.
+    /// Nobody needs the segment any more, nor any that is older. It stays where it is until another is wanted, unless enough are there already: then
+    /// the oldest of them goes, on disk when this returns. So what is there is always the end of the log, and a recovery that reads a segment too
+    /// many reads nothing wrong: what a segment began is ended only by one that goes after it.
     pub fn retire(&mut self, segment: SegmentId) {
-        let path = self.path_of(segment);
         // Not there: it was retired in the run before, which a crash ended.
-        let Ok(told) = rustix::fs::stat(&path) else { return };
-        let bytes = u64::try_from(told.st_size).unwrap_or_default();
+        let Ok(told) = rustix::fs::stat(self.path_of(segment)) else { return };
+        self.retired
+            .push_back(StoredSegment { segment, bytes: u64::try_from(told.st_size).unwrap_or_default() });
         let room = self.ways.recycle && self.watermark.leaves(&self.path, 0).unwrap_or(false);
-        if self.retired.len() < RETIRED_SEGMENTS_KEPT && room {
-            self.retired.push_back(StoredSegment { segment, bytes });
-        } else if let Err(error) = unlink(&path) {
-            tracing::warn!("{} is not needed any more and cannot be removed: {error}", path.display());
+        while self.retired.len() > if room { RETIRED_SEGMENTS_KEPT } else { 0 } {
+            if let Err(error) = self.give_up_oldest() {
+                // Those behind it stay, too.
+                let path = self.path.display();
+                return tracing::warn!("{path}: a segment is not needed and cannot be removed: {error}");
+            }
         }
+    }
+
+    fn give_up_oldest(&mut self) -> Result<(), Errno> {
+        let Some(oldest) = self.retired.front() else { return Ok(()) };
+        match unlink(self.path_of(oldest.segment)) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+        sync_folder(&self.path)?;
+        self.retired.pop_front();
+        Ok(())
     }
 }

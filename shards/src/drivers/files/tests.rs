@@ -59,16 +59,23 @@ fn what_is_retired_is_used_again_under_the_new_name() {
     for id in 1..=5 {
         folder.prepare(SegmentId(id), BYTES).expect("there is room");
     }
-    let inode = std::fs::metadata(folder.path_of(SegmentId(1))).expect("it is there").ino();
-    (1..=5).for_each(|id| folder.retire(SegmentId(id)));
-    assert_eq!(names(folder.path()).len(), RETIRED_SEGMENTS_KEPT, "more go back to the file system");
+    let inode = std::fs::metadata(folder.path_of(SegmentId(3))).expect("it is there").ino();
+    for id in 1..=5 {
+        folder.retire(SegmentId(id));
+        let kept = id.saturating_sub(RETIRED_SEGMENTS_KEPT as u64) + 1;
+        assert_eq!(
+            names(folder.path()),
+            (kept..=5).map(|id| segment_name(SegmentId(id))).collect::<Vec<_>>(),
+            "the oldest goes back to the file system: no gap"
+        );
+    }
     folder.prepare(SegmentId(6), BYTES).expect("there is room");
     assert_eq!(std::fs::metadata(folder.path_of(SegmentId(6))).expect("it is there").ino(), inode);
     // Another size is another file.
     folder.prepare(SegmentId(7), 2 * BYTES).expect("there is room");
-    assert_eq!(names(folder.path()), [2, 3, 6, 7].map(|id| segment_name(SegmentId(id))));
+    assert_eq!(names(folder.path()), [4, 5, 6, 7].map(|id| segment_name(SegmentId(id))));
     let stored = Folder::stored(folder.path()).expect("readable");
-    let expected = [(2, BYTES), (3, BYTES), (6, BYTES), (7, 2 * BYTES)];
+    let expected = [(4, BYTES), (5, BYTES), (6, BYTES), (7, 2 * BYTES)];
     assert_eq!(stored, expected.map(|(id, bytes)| StoredSegment { segment: SegmentId(id), bytes }));
 }
 
