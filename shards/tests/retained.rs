@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shardmq_shards::base::hash::HashKey;
+use shardmq_shards::base::kept::Written;
 use shardmq_shards::base::limits::Limits;
 use shardmq_shards::base::random::Random;
 use shardmq_shards::base::time::Time;
@@ -24,7 +25,7 @@ fn store_of(messages_max: usize) -> RetainedStore {
 }
 
 fn keep(store: &mut RetainedStore, message: Message) -> Result<RetainedSet, RetainedFull> {
-    store.set(message, None, Room::Open)
+    store.set(message, None, Room::Open, Written(0))
 }
 
 /// A slice of a lookup.
@@ -266,7 +267,7 @@ fn the_reserve_is_for_those_who_were_told_that_they_are_accepted() {
     assert!(store.is_full());
     for n in 0..100 {
         let message = message(&format!("u/{n}"), b"x", None);
-        counts[1] += usize::from(store.set(message, None, Room::Reserve).is_ok());
+        counts[1] += usize::from(store.set(message, None, Room::Reserve, Written(0)).is_ok());
     }
     assert_eq!(counts, [60, 4]);
     assert_eq!(RetainedBounds::share(&limits, 1), RetainedBounds::exactly(192, limits.retained_bytes_max));
@@ -278,7 +279,7 @@ fn what_a_publisher_left_is_found_by_all_but_itself() {
     let (ann, bob) = (PublisherMark::new("ann", &key), PublisherMark::new("bob", &key));
     let mut store = store_of(10);
     for (topic, publisher) in [("a", Some(ann)), ("b", Some(bob)), ("c", None)] {
-        store.set(message(topic, b"x", None), publisher, Room::Open).unwrap();
+        store.set(message(topic, b"x", None), publisher, Room::Open, Written(0)).unwrap();
     }
     let found = |filter, except| {
         let filter = TopicFilter::new(filter).unwrap();

@@ -120,7 +120,7 @@ enum WaitsFor {
 pub fn lines_of(image: &ShardImage) -> impl Iterator<Item = Line> {
     let sessions = image.sessions.values();
     let sessions = sessions.map(|session| Line::Session(Box::new(SessionLine::of(session, &image.bodies))));
-    let retained = image.retained.values().map(|(message, _)| Line::Retained(MessageLine::of(message)));
+    let retained = image.retained.values().map(|(message, ..)| Line::Retained(MessageLine::of(message)));
     let waiting = image.parked.values().map(|parked| Line::Waiting(WaitingLine::of(parked, &image.bodies)));
     std::iter::once(Line::ShardmqExport(VERSION)).chain(sessions).chain(retained).chain(waiting)
 }
@@ -160,6 +160,8 @@ impl SessionLine {
             subscriptions: subscriptions.collect::<Result<_, _>>()?,
             received,
             next_copy: CopyNumber(copies.len() as u64),
+            written: Default::default(),
+            head: Default::default(),
             copies,
         })
     }
@@ -296,7 +298,7 @@ struct Messages {
 impl Messages {
     fn add(&mut self, message: Message) -> BodyId {
         self.newest = self.newest.next();
-        let body = BodyImage { message, publisher: None, origin: Origin::Own };
+        let body = BodyImage { message, publisher: None, origin: Origin::Own, written: Default::default() };
         self.bodies.insert(BodyId(self.newest), body);
         BodyId(self.newest)
     }
@@ -325,7 +327,7 @@ impl Importer {
             }
             Line::Retained(message) => {
                 let message = message.to_message()?;
-                self.image.retained.insert(message.topic().into(), (message, None));
+                self.image.retained.insert(message.topic().into(), (message, None, Default::default()));
             }
             Line::Waiting(waiting) => {
                 let occasion = waiting.occasion()?;

@@ -41,9 +41,15 @@ fn image() -> ShardImage {
     let mut image = ShardImage::default();
     let body = |image: &mut ShardImage, payload: &[u8]| {
         let id = BodyId(Lsn(image.bodies.len() as u64 + 1));
-        image
-            .bodies
-            .insert(id, BodyImage { message: message(payload), publisher: None, origin: Origin::Own });
+        image.bodies.insert(
+            id,
+            BodyImage {
+                message: message(payload),
+                publisher: None,
+                origin: Origin::Own,
+                written: Default::default(),
+            },
+        );
         id
     };
     let id = PacketId::new(9).unwrap();
@@ -78,9 +84,11 @@ fn image() -> ShardImage {
         received: vec![id],
         copies,
         next_copy: CopyNumber(3),
+        written: Default::default(),
+        head: Default::default(),
     };
     image.sessions.insert(SessionNumber(1), session);
-    image.retained.insert("a/b".into(), (message(b"kept").with_retain(true), None));
+    image.retained.insert("a/b".into(), (message(b"kept").with_retain(true), None, Default::default()));
     let occasions = [
         Occasion::At(Time::from_micros(8)),
         Occasion::Slot,

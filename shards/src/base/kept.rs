@@ -32,4 +32,25 @@ pub struct KeptCopy {
     pub body: BodyKey,
 }
 
+/// Where the last whole record of something lies in its log: the number of the segment, or of an earlier one. Recovery that begins there has it.
+///
+/// Where it lies is no part of what something is: all are equal.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Written(pub u64);
+
+impl Written {
+    /// Whether it lies within the segments up to `through`.
+    pub fn is_within(self, through: Written) -> bool {
+        self.0 <= through.0
+    }
+}
+
+impl PartialEq for Written {
+    fn eq(&self, _: &Written) -> bool {
+        true
+    }
+}
+
+impl Eq for Written {}
+
 const _: () = assert!(size_of::<Option<KeptCopy>>() == 16, "every copy that waits carries one");

@@ -130,6 +130,12 @@ pub enum Bug {
     WillStaysLogged,
     /// Claims are numbered from the start again after a restart.
     EpochsForgotten,
+    /// Segments are given up before what is written again of them is committed.
+    SegmentsGoTooEarly,
+    /// Cleaning forgets the messages.
+    BodyNotWrittenAgain,
+    /// Of the segments that go the newest goes first.
+    NewestSegmentGoesFirst,
 }
 
 impl Bug {

@@ -217,9 +217,20 @@ impl<T> Slab<T> {
         })
     }
 
+    /// Slots, the free ones included.
+    pub fn slots(&self) -> usize {
+        self.slots as usize
+    }
+
     /// The first occupied slot at or after `from`: lets a scan be cut into slices over several turns.
     pub fn next_key(&self, from: usize) -> Option<Key<T>> {
-        (from as u32..self.slots).find_map(|index| match self.slot(index)? {
+        self.next_key_before(from, self.slots())
+    }
+
+    /// The same, among the slots before `end`.
+    pub fn next_key_before(&self, from: usize, end: usize) -> Option<Key<T>> {
+        let end = end.min(self.slots()) as u32;
+        (from as u32..end).find_map(|index| match self.slot(index)? {
             Slot::Used { generation, .. } => {
                 Some(Key { index, generation: *generation, marker: PhantomData })
             }

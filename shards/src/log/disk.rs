@@ -1,5 +1,6 @@
 //! What a log asks of its disk. The drivers implement it: on the shard's own ring, with a thread, in the simulator.
 
+use crate::base::kept::Written;
 use crate::base::lsn::Incarnation;
 
 /// A segment file of one log: numbers rise, none is used twice.
@@ -19,6 +20,11 @@ impl SegmentId {
     /// The incarnation that writes to it.
     pub fn incarnation(self) -> Incarnation {
         Incarnation((self.0 >> SEGMENT_BITS) as u32 + 1)
+    }
+
+    /// The place of something whose last whole record lies here.
+    pub fn written(self) -> Written {
+        Written(self.0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The frame around records on disk: segments, batches, record headers. Tables: ARCHITECTURE.md, "The log on disk".
 
 use super::disk::{BLOCK_BYTES, SegmentId};
+use crate::base::kept::Written;
 use crate::base::lsn::Lsn;
 use crate::base::shard_set::ShardId;
 
@@ -41,6 +42,13 @@ pub struct Place {
     pub offset: u32,
     /// As long.
     pub bytes: u32,
+}
+
+impl Place {
+    /// The place of something whose last whole record this is.
+    pub fn written(&self) -> Written {
+        self.segment.written()
+    }
 }
 
 /// Makes the checksums of one segment: CRC32C, begun with the identity of the log and the segment's number.

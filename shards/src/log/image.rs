@@ -13,7 +13,7 @@ mod tests;
 pub use records::records_of;
 
 use super::record::{BodyId, CopyEntry, Destination, Occasion, Origin};
-use crate::base::kept::{CopyNumber, SessionNumber};
+use crate::base::kept::{CopyNumber, SessionNumber, Written};
 use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
@@ -31,8 +31,8 @@ pub struct ShardImage {
     pub sessions: BTreeMap<SessionNumber, SessionImage>,
     /// Messages that copies, outbox or parked entries refer to.
     pub bodies: BTreeMap<BodyId, BodyImage>,
-    /// Retained messages of this shard's partition, by topic.
-    pub retained: BTreeMap<Box<str>, (Message, Option<PublisherMark>)>,
+    /// Retained messages of this shard's partition, by topic, with where their last record lies.
+    pub retained: BTreeMap<Box<str>, (Message, Option<PublisherMark>, Written)>,
     /// Messages that other shards have to log, in order.
     pub outbox: BTreeMap<Lsn, (BodyId, Vec<Destination<'static>>)>,
     /// How far the other shards' messages are logged here.
@@ -53,6 +53,8 @@ pub struct ShardImage {
     pub superseded: Vec<SessionNumber>,
     /// What did not fit.
     pub oddities: Oddities,
+    /// The segment of the records that are applied now: what they write whole is noted to lie there.
+    pub segment: Written,
 }
 
 impl ShardImage {
@@ -86,6 +88,8 @@ pub struct BodyImage {
     pub publisher: Option<PublisherMark>,
     /// Where it came from: it may turn out never to have happened.
     pub origin: Origin,
+    /// Where its last record lies.
+    pub written: Written,
 }
 
 /// A session.
@@ -114,6 +118,10 @@ pub struct SessionImage {
     pub copies: BTreeMap<CopyNumber, (BodyId, CopyEntry)>,
     /// The number that its next copy gets.
     pub next_copy: CopyNumber,
+    /// Where the last head lies with which the whole of it begins.
+    pub written: Written,
+    /// Where its last head lies: the whole of it, if its queue follows to the end.
+    pub head: Written,
 }
 
 /// A subscription.

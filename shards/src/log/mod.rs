@@ -20,7 +20,7 @@ mod scan;
 mod spoiled;
 mod writer;
 
-pub use bodies::{Bodies, Body};
+pub use bodies::{Bodies, Body, body_bytes};
 pub use codec::RecordError;
 pub use disk::{BLOCK_BYTES, Block, Disk, DiskDone, DiskError, DiskRequest, SegmentId};
 pub use format::{FORMAT_VERSION, LogIdentity, Place};

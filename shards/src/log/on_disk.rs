@@ -6,6 +6,7 @@ use super::disk::{DiskDone, DiskRequest, SegmentId};
 use super::format::Place;
 use super::journal::{Journal, LogFailure, Room};
 use super::record::Record;
+use crate::base::kept::Written;
 use crate::base::lsn::Lsn;
 
 impl Log {
@@ -64,6 +65,26 @@ impl Log {
         if let Some(journal) = &mut self.journal {
             journal.retire_before(segment);
         }
+    }
+
+    /// Where the next record will lie, or an earlier segment. The first one for a log without any.
+    pub fn written(&self) -> Written {
+        self.journal.as_ref().map_or(SegmentId(0), |journal| journal.filling()).written()
+    }
+
+    /// Bytes of all records appended in this run.
+    pub fn appended_bytes(&self) -> u64 {
+        self.journal.as_ref().map_or(0, |journal| journal.appended_bytes())
+    }
+
+    /// Bytes that wait to be written.
+    pub fn unwritten_bytes(&self) -> usize {
+        self.journal.as_ref().map_or(0, |journal| journal.unwritten_bytes())
+    }
+
+    /// The last of the full segments, oldest first, that have `bytes` together, or of the first one if that has more. `None`: none is full.
+    pub fn full_through(&self, bytes: u64) -> Option<SegmentId> {
+        self.journal.as_ref()?.full_through(bytes)
     }
 
     /// What there is on disk, for statistics and for whoever cleans.

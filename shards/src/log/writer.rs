@@ -45,6 +45,11 @@ impl Log {
         self.planted = planted;
     }
 
+    /// The same, with all that was ever appended on a tape beside it, for tests.
+    pub fn taped_over(journal: Journal) -> Log {
+        Log { tape: Some(Vec::new()), ..Log::over(journal) }
+    }
+
     /// Whether records go anywhere: where not, one that costs something need not be made.
     pub fn keeps(&self) -> bool {
         self.tape.is_some() || self.journal.is_some()

@@ -3,7 +3,7 @@
 use super::data::{DataError, Quarantine};
 use crate::base::lsn::{Incarnation, Lsn};
 use crate::drivers::files::{Folder, StoredSegment, segment_name};
-use crate::log::{LogIdentity, Record, ScanReport, SegmentId, ShardImage, scan};
+use crate::log::{LogIdentity, Place, Record, ScanReport, SegmentId, ShardImage, scan};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -34,7 +34,10 @@ pub(super) fn read_log(
     let highest = stored.last().map_or(SegmentId(0), |last| last.segment);
     let older = stored.iter().map(|stored| stored.segment).filter(|segment| *segment < first);
     let mut image = ShardImage::default();
-    let report = scan_log(path, identity, first, &mut |lsn, record| image.apply(lsn, &record))?;
+    let report = scan_log(path, identity, first, &mut |lsn, record, place| {
+        image.segment = place.written();
+        image.apply(lsn, &record);
+    })?;
     tell(path, &report, &image);
     if let Some(quarantine) = quarantine.filter(|_| !report.is_clean()) {
         quarantine.keep(path, identity, &report)?;
@@ -53,14 +56,14 @@ pub(super) fn scan_log(
     path: &Path,
     identity: LogIdentity,
     first: SegmentId,
-    take: &mut dyn FnMut(Lsn, Record<'_>),
+    take: &mut dyn FnMut(Lsn, Record<'_>, Place),
 ) -> Result<ScanReport, DataError> {
     let stored = stored_segments(path)?;
     let needed = stored.iter().filter(|stored| stored.segment >= first);
     let segments: Vec<_> = needed.map(|stored| (stored.segment, stored.bytes)).collect();
     let mut files = Files { path, open: BTreeMap::new() };
     let mut read = |segment, offset, bytes, into: &mut Vec<u8>| files.read(segment, offset, bytes, into);
-    scan(identity, &segments, &mut read, &mut |lsn, record, _| take(lsn, record))
+    scan(identity, &segments, &mut read, take)
         .map_err(|error| DataError::Log(path.to_owned(), error.to_string()))
 }
 

@@ -97,6 +97,19 @@ impl InFlight {
         }
     }
 
+    /// What the log has of it, as it is to be restored.
+    pub(super) fn to_be_restored(&self) -> impl Iterator<Item = Restored> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(at, slot)| {
+            let packet_id = self.first.plus(at);
+            match &slot.as_ref()?.state {
+                State::Puback(copy) => copy.kept.map(|_| Restored::Queued(copy.clone())),
+                State::Pubrec(copy) => copy.kept.map(|_| Restored::Started(packet_id, copy.clone())),
+                State::Pubcomp(number) => number.map(|number| Restored::Arrived(packet_id, number)),
+            }
+        })
+    }
+
     /// Messages not finished.
     pub fn len(&self) -> usize {
         usize::from(self.live)

@@ -19,6 +19,7 @@ use crate::session::Publication;
 use crate::topics::TopicName;
 use crate::wire::{Message, PacketId, Publish, QoS, ReasonCode, Violation};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 /// What a delayed message is published to, and what nobody may subscribe to.
@@ -70,6 +71,17 @@ impl Delayed {
     /// Messages that wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The first behind `key`, with its key.
+    pub(super) fn behind(&mut self, key: Option<(Time, u64)>) -> Option<((Time, u64), &mut KeptMessage)> {
+        let bound = key.map_or(Bound::Unbounded, Bound::Excluded);
+        self.waiting.range_mut((bound, Bound::Unbounded)).next().map(|(key, kept)| (*key, kept))
     }
 
     fn has_room(&self, message: &Message, limits: &Limits) -> bool {

@@ -7,7 +7,7 @@ use super::Shard;
 use super::deliver::CopyHead;
 use super::redispatch::Taken;
 use super::session::SessionKey;
-use crate::base::kept::{BodyKey, CopyNumber, KeptCopy};
+use crate::base::kept::{BodyKey, CopyNumber, KeptCopy, Written};
 use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::log::{
@@ -150,6 +150,7 @@ impl Shard {
         needed: bool,
         facts: &Facts<'_>,
     ) -> Lsn {
+        let written = self.log.written();
         let lsn = if needed || matches!(facts.cause, Cause::Will(_)) {
             let copies = std::mem::take(&mut self.draft.copies);
             let lsn = self.log.append(&Record::Message(MessageRecord {
@@ -167,13 +168,13 @@ impl Shard {
         } else {
             self.use_up(facts.cause)
         };
-        self.park_for_groups(lsn, incoming);
-        self.close_draft(lsn, true);
+        self.park_for_groups(lsn, incoming, written);
+        self.close_draft(lsn, Some((facts.publisher, written)));
         lsn
     }
 
     /// Members of shared groups are to be found elsewhere: of the first one the record has said so.
-    fn park_for_groups(&mut self, lsn: Lsn, incoming: &mut Incoming<'_>) {
+    fn park_for_groups(&mut self, lsn: Lsn, incoming: &mut Incoming<'_>, written: Written) {
         let mut parked = lsn;
         let groups = std::mem::take(&mut self.draft.groups);
         for (at, group) in groups.into_iter().enumerate() {
@@ -191,7 +192,8 @@ impl Shard {
             }
             let (message, after) = (incoming.message().clone(), self.draft.origin);
             let group = SharedGroup::Key(self.topics.group_key(group));
-            self.redispatch.push(Taken { message, group, send_on: true, parked: Some(parked), after });
+            let (send_on, parked) = (true, Some(parked));
+            self.redispatch.push(Taken { message, group, send_on, parked, after, written });
         }
     }
 
@@ -205,7 +207,7 @@ impl Shard {
             lsn = self.log.append(&Record::Copies(CopiesRecord { body, parked, copies, last }));
         }
         self.draft.copies = copies;
-        self.close_draft(lsn, false);
+        self.close_draft(lsn, None);
     }
 
     /// Nothing else is to be said of the message.
@@ -217,13 +219,13 @@ impl Shard {
         }
     }
 
-    /// The record is appended, one that brings the body or not: what waits for its commit waits from here on.
-    fn close_draft(&mut self, lsn: Lsn, is_first: bool) {
+    /// The record is appended: what waits for its commit waits from here on. With who published it and where it lies, if it brings the body.
+    fn close_draft(&mut self, lsn: Lsn, first: Option<(Option<PublisherMark>, Written)>) {
         self.draft.copies.clear();
         self.draft.open = false;
         let Some(body) = self.draft.body.take() else { return };
-        if is_first {
-            self.bodies.name(body, BodyId(lsn));
+        if let Some((publisher, written)) = first {
+            self.bodies.name(body, BodyId(lsn), publisher, written);
         }
         let mut held = std::mem::take(&mut self.draft.held);
         for (session, packet_id) in held.drain(..) {

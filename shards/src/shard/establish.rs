@@ -124,6 +124,8 @@ impl Shard {
             inbound: Inbound::default(),
             outbound: Outbound::new(self.limits.in_flight_max),
             next_copy: CopyNumber::default(),
+            written: self.log.written(),
+            record_bytes: 0,
             will: None,
             replays: Default::default(),
         });

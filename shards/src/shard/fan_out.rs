@@ -89,6 +89,13 @@ impl FanOut {
         oldest.is_some_and(|waiting| waiting.number < before)
     }
 
+    /// The number of the oldest message that waits; the next one's, if none does.
+    pub(super) fn oldest(&self) -> u64 {
+        let oldest =
+            self.cursors.values().filter_map(|cursor| cursor.messages.front()).map(|first| first.number);
+        oldest.min().unwrap_or(self.next_number)
+    }
+
     fn push(&mut self, waiting: Waiting) -> bool {
         self.next_number += 1;
         self.messages += 1;
@@ -107,9 +114,7 @@ impl FanOut {
     /// Forgets who unsubscribed before the oldest message began to wait.
     fn forget_changes(&mut self) {
         if !self.changed.is_empty() {
-            let oldest =
-                self.cursors.values().filter_map(|cursor| cursor.messages.front()).map(|first| first.number);
-            let oldest = oldest.min().unwrap_or(self.next_number);
+            let oldest = self.oldest();
             self.changed.forget_below(oldest);
         }
     }

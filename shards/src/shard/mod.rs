@@ -27,6 +27,7 @@ mod acknowledge;
 mod admit;
 mod authenticate;
 mod auto_subscribe;
+mod cleaning;
 mod connack;
 mod connect;
 mod connection;
@@ -75,6 +76,7 @@ mod unsubscribed;
 mod web_socket;
 mod will_queue;
 mod work;
+mod written_again;
 
 pub use auto_subscribe::AutoSubscription;
 pub use connection::{Connection, ConnectionKey};
@@ -101,6 +103,7 @@ use crate::topics::retained::{RetainedBounds, RetainedStore};
 use crate::topics::{ShareStrategies, TopicIndex};
 use crate::transport::Transport;
 use crate::wire::Version;
+use cleaning::Cleaning;
 use connection::BufferPool;
 use deadlines::Deadline;
 use delayed::Delayed;
@@ -211,6 +214,7 @@ pub struct Shard {
     marks: Marks,
     outbox: Outbox,
     backlog: Backlog,
+    cleaning: Cleaning,
     interest: InterestWaiters,
     peers: Peers,
     coordination: Coordination,
@@ -268,6 +272,7 @@ impl Shard {
             marks: Marks::new(shards),
             outbox: Outbox::new(shards),
             backlog: Backlog::default(),
+            cleaning: Cleaning::default(),
             interest: InterestWaiters::default(),
             peers: Peers::new(id, shards),
             coordination: Coordination::default(),

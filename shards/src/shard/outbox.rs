@@ -3,7 +3,7 @@
 
 use super::Shard;
 use super::peers::LaneWaiter;
-use crate::base::kept::BodyKey;
+use crate::base::kept::{BodyKey, Written};
 use crate::base::lsn::Lsn;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::log::{Bodies, Destination};
@@ -18,6 +18,8 @@ pub(super) struct Sent {
     pub(super) lsn: Lsn,
     pub(super) body: BodyKey,
     pub(super) destinations: Box<[Destination<'static>]>,
+    /// Where its last record lies.
+    pub(super) written: Written,
 }
 
 /// One message that a shard has to be sent again.
@@ -76,6 +78,12 @@ impl Outbox {
     fn find(&self, lsn: Lsn) -> &Sent {
         let at = self.sent.binary_search_by_key(&lsn, |sent| sent.lsn);
         &self.sent[at.expect("what has to be sent again is in the outbox")]
+    }
+
+    /// The first message behind `lsn`.
+    pub(super) fn behind(&mut self, lsn: Lsn) -> Option<&mut Sent> {
+        let at = self.sent.partition_point(|sent| sent.lsn <= lsn);
+        self.sent.get_mut(at)
     }
 
     /// Messages that some shard may not have.

@@ -84,6 +84,12 @@ impl Marks {
         self.news.insert(source);
     }
 
+    /// How far the log, committed or not, says that it has what `source` sent.
+    pub(super) fn newest(&self, source: ShardId) -> Lsn {
+        let mark = &self.marks[source.index()];
+        mark.logged.back().map_or(mark.committed, |(_, lsn)| *lsn)
+    }
+
     fn commit(&mut self, committed: Lsn) {
         for (index, mark) in self.marks.iter_mut().enumerate() {
             while let Some((_, lsn)) = mark.logged.front().copied().filter(|(own, _)| *own <= committed) {

@@ -74,7 +74,8 @@ impl Shard {
         self.bodies.hold(body);
         let facts = Facts { cause, publisher: mark, destinations: &destinations, retained };
         let lsn = self.record_message(incoming, true, &facts);
-        self.outbox.push(Sent { lsn, body, destinations: destinations.into() });
+        let written = self.bodies.get(body).written;
+        self.outbox.push(Sent { lsn, body, destinations: destinations.into(), written });
         lsn
     }
 

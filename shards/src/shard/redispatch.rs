@@ -7,6 +7,7 @@ use super::outbox::Sent;
 use super::peers::LaneWaiter;
 use super::publish::Publisher;
 use super::session::SessionKey;
+use crate::base::kept::Written;
 use crate::base::limits::{REDISPATCH_WAITING_MAX, REDISPATCHED_PER_TURN, RELIEF_COPIES_MAX};
 use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
@@ -34,6 +35,8 @@ pub(super) struct Taken {
     pub(super) parked: Option<Lsn>,
     /// Where it came from: it goes when that is committed, for where it goes nobody would know that it never happened.
     pub(super) after: Origin,
+    /// Where its last record lies.
+    pub(super) written: Written,
 }
 
 impl Taken {
@@ -54,6 +57,10 @@ impl Redispatch {
     /// Copies between two members.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Taken> {
+        self.waiting.get_mut(index)
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -102,7 +109,7 @@ impl Shard {
             self.finish_copies(key, copy.kept.as_slice());
             return self.drop_copies(DropReason::QueueFull, 1);
         }
-        let (mut parked, mut after) = (None, Origin::Own);
+        let (mut parked, mut after, written) = (None, Origin::Own, self.log.written());
         if let Some(kept) = copy.kept {
             let session = self.sessions.get(key).expect("its copies are taken back").number;
             after = self.bodies.get(kept.body).origin;
@@ -118,7 +125,8 @@ impl Shard {
             self.bodies.release(kept.body);
         }
         let group = SharedGroup::Key(self.topics.group_key(group));
-        self.redispatch.push(Taken { message: copy.message, group, send_on: false, parked, after });
+        let (message, send_on) = (copy.message, false);
+        self.redispatch.push(Taken { message, group, send_on, parked, after, written });
     }
 
     /// Nobody here can take the message, but somebody elsewhere can: it goes at the end of the turn. False: whoever is here has to.
@@ -133,8 +141,8 @@ impl Shard {
         } else {
             let (message, group) =
                 (incoming.message().clone(), SharedGroup::Key(self.topics.group_key(group)));
-            let (parked, after) = (None, Origin::Own);
-            self.redispatch.push(Taken { message, group, send_on: true, parked, after });
+            let (send_on, parked, after, written) = (true, None, Origin::Own, Written::default());
+            self.redispatch.push(Taken { message, group, send_on, parked, after, written });
         }
         self.counters.copies += 1;
         true
@@ -243,7 +251,8 @@ impl Shard {
         self.bodies.hold(body);
         let facts = Facts { destinations: &destinations, ..Facts::none(taken.cause()) };
         let lsn = self.record_message(&mut incoming, true, &facts);
-        self.outbox.push(Sent { lsn, body, destinations: Box::new(destinations) });
+        let written = self.bodies.get(body).written;
+        self.outbox.push(Sent { lsn, body, destinations: Box::new(destinations), written });
         lsn
     }
 

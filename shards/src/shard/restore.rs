@@ -9,7 +9,7 @@ use super::interest::Afterwards;
 use super::publish::Publisher;
 use super::session::{Session, SessionKey};
 use super::will_queue::KeptMessage;
-use crate::base::kept::SessionNumber;
+use crate::base::kept::{SessionNumber, Written};
 use crate::base::lsn::Lsn;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
@@ -44,6 +44,7 @@ impl Shard {
         self.log.append(&Record::Start(StartRecord { ended: Cow::Borrowed(&image.ended) }));
         self.restoring = Restoring { own: true, others: self.peers.others(), ticket: Ticket::ZERO };
         self.hold_until_restored(true);
+        self.cleaning.ended = image.ended.clone();
         for session in image.superseded.iter().copied() {
             self.log.append(&Record::SessionEnded { session });
         }
@@ -51,8 +52,8 @@ impl Shard {
         for (number, session) in &image.sessions {
             keys.insert(*number, self.restore_session(now, *number, session));
         }
-        for (message, publisher) in image.retained.values() {
-            self.restore_retained(now, message, *publisher);
+        for (message, publisher, written) in image.retained.values() {
+            self.restore_retained(now, message, *publisher, *written);
         }
         self.arm_sweep(now);
         self.restore_parked(now, &image, &keys);
@@ -114,6 +115,8 @@ impl Shard {
             inbound: Inbound::restored(&image.received),
             outbound: Outbound::new(self.limits.in_flight_max),
             next_copy: image.next_copy,
+            written: image.written,
+            record_bytes: 0,
             will,
             replays: Default::default(),
         });
@@ -124,7 +127,9 @@ impl Shard {
             // The end of the last run was its connection's: it does not live longer with every start.
             self.log_offline(key);
         }
+        self.weigh_head(key);
         for (text, subscription) in &image.subscriptions {
+            self.weigh_filter(key, text);
             self.restore_subscription(key, text, subscription);
         }
         self.set_standing(key, Standing::Offline);
@@ -152,8 +157,14 @@ impl Shard {
         }
     }
 
-    fn restore_retained(&mut self, now: Time, message: &Message, publisher: Option<PublisherMark>) {
-        if self.retained.store.set(message.clone(), publisher, Room::Reserve).is_err() {
+    fn restore_retained(
+        &mut self,
+        now: Time,
+        message: &Message,
+        publisher: Option<PublisherMark>,
+        written: Written,
+    ) {
+        if self.retained.store.set(message.clone(), publisher, Room::Reserve, written).is_err() {
             // The limit is lower than it was.
             self.retained_refused(now);
             let topic = Cow::Borrowed(message.topic());
@@ -191,5 +202,6 @@ fn restored_message(number: Lsn, body: &BodyImage, of: Publisher) -> KeptMessage
         of,
         keep: body.message.retain().then_some(keep),
         cause: Cause::Parked(number),
+        written: Written::default(),
     }
 }

@@ -5,7 +5,7 @@ use super::outbox::{Again, Sent};
 use super::publish::Publisher;
 use super::redispatch::Taken;
 use super::session::SessionKey;
-use crate::base::kept::{BodyKey, CopyNumber, KeptCopy, SessionNumber};
+use crate::base::kept::{BodyKey, CopyNumber, KeptCopy, SessionNumber, Written};
 use crate::base::lsn::Lsn;
 use crate::base::time::Time;
 use crate::log::{BodyId, BodyImage, CopyEntry, CopyState, Occasion, Origin, SessionImage, ShardImage};
@@ -28,11 +28,11 @@ struct Bodies<'i> {
 impl Bodies<'_> {
     /// A reference to the body; `None`: the image is without it, as only damage makes it.
     fn hold(&mut self, id: BodyId, bodies: &mut crate::log::Bodies) -> Option<(BodyKey, Message)> {
-        let message = &self.image.get(&id)?.message;
+        let BodyImage { message, publisher, written, .. } = self.image.get(&id)?;
         let key = *self.keys.entry(id).or_insert_with(|| {
             // Whether it ever happened has been asked, for the last time.
             let key = bodies.open(message.clone(), Origin::Own);
-            bodies.name(key, id);
+            bodies.name(key, id, *publisher, *written);
             key
         });
         bodies.hold(key);
@@ -66,6 +66,7 @@ impl Shard {
                     group: SharedGroup::Filter((**group).into()),
                     send_on: *sent_on,
                     parked: Some(*number),
+                    written: Written::default(),
                     after: Origin::Own,
                 });
             }
@@ -180,7 +181,8 @@ impl Shard {
             for destination in destinations {
                 self.outbox.again[destination.shard.index()].push_back(Again { lsn: *lsn, publisher });
             }
-            self.outbox.push(Sent { lsn: *lsn, body, destinations: destinations.clone().into() });
+            let written = Written::default();
+            self.outbox.push(Sent { lsn: *lsn, body, destinations: destinations.clone().into(), written });
         }
     }
 }

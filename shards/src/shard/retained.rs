@@ -256,7 +256,7 @@ impl Shard {
             return false;
         }
         let unlogged = alone.then(|| message.clone());
-        if self.retained.store.set(message, keep.publisher, keep.room).is_err() {
+        if self.retained.store.set(message, keep.publisher, keep.room, self.log.written()).is_err() {
             self.retained_refused(now);
             return false;
         }

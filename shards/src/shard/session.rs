@@ -3,7 +3,7 @@
 use super::connection::ConnectionKey;
 use super::replays::Replays;
 use crate::base::hash::HashKey;
-use crate::base::kept::{CopyNumber, SessionNumber};
+use crate::base::kept::{CopyNumber, SessionNumber, Written};
 use crate::base::parted::Parted;
 use crate::base::slab::Key;
 use crate::base::time::Time;
@@ -43,6 +43,10 @@ pub struct Session {
     pub(super) outbound: Outbound,
     /// What the next copy that the log has is called.
     pub(super) next_copy: CopyNumber,
+    /// Where the last head lies in the log with which the whole of it begins.
+    pub(super) written: Written,
+    /// Bytes of the records that it takes in the log, without its copies.
+    pub(super) record_bytes: u32,
     pub(super) will: Option<Box<Will>>,
     /// Retained messages on their way to it.
     pub(super) replays: Replays,

@@ -4,6 +4,7 @@
 use super::Shard;
 use super::peers::News;
 use super::session::{Session, SessionKey};
+use crate::base::limits::RECORD_AROUND_BYTES;
 use crate::base::lsn::Lsn;
 use crate::log::{BodyRecord, OfflineRecord, Record, SessionRecord, SubscribedRecord, WillRecord};
 use crate::session::Will;
@@ -19,8 +20,16 @@ const NOBODYS_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Add
 impl Shard {
     /// The head of a durable session as its CONNECT has made or changed it. `fresh`: the log has had nothing of it.
     pub(super) fn log_head(&mut self, key: SessionKey, fresh: bool) -> Lsn {
-        let session = self.sessions.get(key).expect("the caller has it");
-        self.log.append(&Record::Session(head(session, fresh)))
+        let at = self.log.written();
+        let session = self.sessions.get_mut(key).expect("the caller has it");
+        if fresh {
+            session.written = at;
+        }
+        let lsn = self.log.append(&Record::Session(head(session, fresh)));
+        if fresh {
+            self.weigh_head(key);
+        }
+        lsn
     }
 
     /// Its connection has ended, or its will is gone.
@@ -44,6 +53,7 @@ impl Shard {
     /// The session is no more, or outlives its connection no longer.
     pub(super) fn log_end(&mut self, session: &Session) -> Lsn {
         if session.is_durable() {
+            self.cleaning.session_bytes -= u64::from(session.record_bytes);
             self.log.append(&Record::SessionEnded { session: session.number })
         } else {
             Lsn::NONE
@@ -61,8 +71,9 @@ impl Shard {
         let session = self.sessions.get(key).expect("the caller has it");
         if session.is_durable() {
             let (options, identifier) = granted;
-            let filter = Cow::Borrowed(filter.as_str());
             let session = session.number;
+            self.weigh_filter(key, filter.as_str());
+            let filter = Cow::Borrowed(filter.as_str());
             self.log.append(&Record::Subscribed(SubscribedRecord {
                 session,
                 filter,
@@ -75,10 +86,13 @@ impl Shard {
 
     /// A session has this subscription no more. What waits for the record.
     pub(super) fn log_unsubscribed(&mut self, key: SessionKey, filter: TopicFilter<'_>) -> Lsn {
-        let session = self.sessions.get(key).expect("the caller has it");
+        let session = self.sessions.get_mut(key).expect("the caller has it");
         if !session.is_durable() {
             return Lsn::NONE;
         }
+        let bytes = (RECORD_AROUND_BYTES as u32 + filter.as_str().len() as u32).min(session.record_bytes);
+        session.record_bytes -= bytes;
+        self.cleaning.session_bytes -= u64::from(bytes);
         let filter = Cow::Borrowed(filter.as_str());
         self.log.append(&Record::Unsubscribed { session: session.number, filter })
     }
@@ -104,6 +118,7 @@ impl Shard {
     /// shards learn that nothing of what it subscribes has to survive.
     pub(super) fn becomes_volatile(&mut self, key: SessionKey) {
         let session = self.sessions.get_mut(key).expect("the caller has it");
+        self.cleaning.session_bytes -= u64::from(std::mem::take(&mut session.record_bytes));
         self.log.append(&Record::SessionEnded { session: session.number });
         session.outbound.forget_kept().into_iter().for_each(|kept| self.bodies.release(kept.body));
         let filters: Vec<Box<str>> = self.topics.filters(&session.filters).map(Into::into).collect();
@@ -118,7 +133,8 @@ impl Shard {
     }
 }
 
-fn head(session: &Session, fresh: bool) -> SessionRecord<'_> {
+/// The head of a session as a CONNECT makes it.
+pub(super) fn head(session: &Session, fresh: bool) -> SessionRecord<'_> {
     SessionRecord {
         session: session.number,
         fresh,

@@ -7,6 +7,7 @@ use super::Shard;
 use super::peers::LaneWaiter;
 use super::publish::Publisher;
 use super::session::SessionKey;
+use crate::base::kept::Written;
 use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
 use crate::log::{BodyRecord, Cause, Occasion, Origin, ParkedRecord, Record};
@@ -45,6 +46,8 @@ pub(super) struct KeptMessage {
     pub(super) keep: Option<Keep>,
     /// What its publication uses up: the number under which the log has it.
     pub(super) cause: Cause,
+    /// Where the last record of that lies.
+    pub(super) written: Written,
 }
 
 impl KeptMessage {
@@ -99,8 +102,9 @@ impl Shard {
         let body = BodyRecord::of(&kept.message, publisher);
         let record =
             ParkedRecord { origin: Origin::Own, occasion, cause, taken_from: None, body, parked: None };
+        let written = self.log.written();
         let parked = self.log.append(&Record::Parked(record));
-        KeptMessage { cause: Cause::Parked(parked), ..kept }
+        KeptMessage { cause: Cause::Parked(parked), written, ..kept }
     }
 
     /// What was parked is gone without having been published.
@@ -113,7 +117,13 @@ impl Shard {
     /// Keeps a message of the session `of`, which is still there, for its time.
     pub(super) fn keep_message(&self, message: Message, of: SessionKey) -> KeptMessage {
         let keep = message.retain().then(|| self.keep_for(of, false));
-        KeptMessage { message, of: Publisher::Session(of), keep, cause: Cause::None }
+        KeptMessage {
+            message,
+            of: Publisher::Session(of),
+            keep,
+            cause: Cause::None,
+            written: Written::default(),
+        }
     }
 
     /// Publishes the wills that are due, as far as the slots last.
@@ -135,7 +145,7 @@ impl Shard {
 
     /// Publishes a message that was kept for its time, if there are slots for it.
     pub(super) fn publish_kept(&mut self, now: Time, kept: &KeptMessage) -> Kept {
-        let KeptMessage { message, of, keep, cause } = kept;
+        let KeptMessage { message, of, keep, cause, .. } = kept;
         let topic = TopicName::new(message.topic()).expect("checked when it was kept");
         let plan = self.plan(topic, *of, *keep);
         if let Some(lane) = self.peers.blocked(plan.targets(self.id), self.fan_out.resumed) {

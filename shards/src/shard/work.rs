@@ -71,6 +71,7 @@ impl Shard {
         self.advance_replays(now);
         self.announce_interest();
         self.record_marks();
+        self.advance_cleaning();
     }
 
     /// Goes on reading a connection that was parked or had yielded.
@@ -105,6 +106,7 @@ impl Shard {
             || self.interest_can_go()
             || self.claims_can_go()
             || self.stopping_has_work()
+            || self.cleaning_can_go()
     }
 
     fn claims_can_go(&self) -> bool {

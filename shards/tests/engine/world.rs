@@ -5,6 +5,7 @@
 
 use crate::accounting;
 use crate::network::{Link, Reading, Wire};
+use crate::platter::Platter;
 use shardmq_shards::base::hash::HashKey;
 use shardmq_shards::base::limits::Limits;
 use shardmq_shards::base::lsn::{Incarnation, Lsn};
@@ -57,6 +58,8 @@ pub struct Settings {
     pub terms: Terms,
     /// The shards have logs, which outlive a crash.
     pub logs: bool,
+    /// They are in segments of so many bytes, which are cleaned.
+    pub segment_bytes: Option<u64>,
     /// The bug in the shards, if any.
     pub planted: Planted,
 }
@@ -76,6 +79,7 @@ impl Default for Settings {
             extensions,
             terms,
             logs: false,
+            segment_bytes: None,
             planted: Planted::default(),
         }
     }
@@ -116,6 +120,8 @@ pub struct World {
     pub read_bytes_max: usize,
     /// What each shard's log has had on disk.
     pub disks: Vec<Vec<(Lsn, Record<'static>)>>,
+    /// The segments of each, where there are any.
+    pub platters: Vec<Platter>,
     pub incarnation: Incarnation,
     pub settings: Settings,
     pub handle: MeshHandle,
@@ -143,8 +149,10 @@ impl World {
         let images = settings.logs.then(|| vec![ShardImage::default(); settings.shards]);
         let now = Time::from_micros(1_000_000);
         let incarnation = Incarnation(1);
-        let (places, handle) = start(&settings, now, incarnation, images);
+        let platters = vec![Platter::default(); settings.shards];
+        let (places, handle) = start(&settings, now, incarnation, images, &platters);
         World {
+            platters,
             now,
             places,
             wires: Vec::new(),
@@ -250,6 +258,7 @@ impl World {
         } else {
             place.seat.work(now);
             place.committed = place.seat.shard.newest_lsn();
+            self.platters[shard].serve(now, place);
         }
         self.carry_out(shard);
         let place = &mut self.places[shard];
@@ -409,6 +418,7 @@ pub fn start(
     now: Time,
     incarnation: Incarnation,
     images: Option<Vec<ShardImage>>,
+    platters: &[Platter],
 ) -> (Vec<Place>, MeshHandle) {
     let shards = settings.shards;
     let woken: Vec<_> = (0..shards).map(|_| Arc::new(WokenFlag(AtomicBool::new(false)))).collect();
@@ -423,7 +433,10 @@ pub fn start(
     let places = mesh.ports.into_iter().zip(woken).enumerate().map(|(index, (port, woken))| {
         let mut shard = new_shard(settings, index);
         if let Some(image) = images.as_mut().and_then(Iterator::next) {
-            shard.open_log(Log::taped_in(incarnation));
+            shard.open_log(match settings.segment_bytes {
+                Some(bytes) => platters[index].log(index, incarnation, bytes, settings.planted),
+                None => Log::taped_in(incarnation),
+            });
             shard.restore(now, image);
         }
         Place {

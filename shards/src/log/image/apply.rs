@@ -6,7 +6,7 @@
 //! before the last record: a queue that is written again names messages that came before it.
 
 use super::{SessionImage, ShardImage, SubscriptionImage, WillImage};
-use crate::base::kept::{CopyNumber, SessionNumber};
+use crate::base::kept::{CopyNumber, SessionNumber, Written};
 use crate::base::lsn::{Incarnation, Lsn};
 use crate::log::record::{
     CopyState, OfflineRecord, Origin, Record, SessionRecord, SubscribedRecord, WillRecord,
@@ -94,7 +94,10 @@ impl ShardImage {
         if head.fresh {
             self.sessions.remove(&head.session);
         }
-        let image = self.sessions.entry(head.session).or_insert_with(SessionImage::unknown);
+        let at = self.segment;
+        let unknown = || SessionImage { written: at, ..SessionImage::unknown() };
+        let image = self.sessions.entry(head.session).or_insert_with(unknown);
+        image.head = at;
         image.client_id = (&*head.client_id).into();
         image.user = head.user.as_deref().map(Into::into);
         image.epoch = head.epoch;
@@ -141,6 +144,8 @@ impl SessionImage {
             received: Vec::new(),
             copies: Default::default(),
             next_copy: CopyNumber::default(),
+            written: Written::default(),
+            head: Written::default(),
         }
     }
 

@@ -35,7 +35,9 @@ impl ShardImage {
         }
         let is_parked = record.open || record.group.is_some();
         if is_parked || !record.destinations.is_empty() || !record.copies.is_empty() {
-            self.bodies.insert(body, BodyImage { message, publisher: record.body.publisher, origin });
+            let publisher = record.body.publisher;
+            let written = self.segment;
+            self.bodies.insert(body, BodyImage { message, publisher, origin, written });
         }
         self.add_copies(body, &record.copies);
     }
@@ -68,9 +70,10 @@ impl ShardImage {
             self.retained.remove(message.topic());
             return;
         }
+        let retained = (message.clone(), publisher, self.segment);
         match self.retained.get_mut(message.topic()) {
-            Some(there) => *there = (message.clone(), publisher),
-            None => drop(self.retained.insert(message.topic().into(), (message.clone(), publisher))),
+            Some(there) => *there = retained,
+            None => drop(self.retained.insert(message.topic().into(), retained)),
         }
     }
 
@@ -121,11 +124,14 @@ impl ShardImage {
 
     /// Has a body, unless it is there: then its own record has said better where it came from.
     pub(super) fn keep_body(&mut self, body: BodyId, origin: Origin, content: &BodyRecord<'_>) {
-        self.bodies.entry(body).or_insert_with(|| BodyImage {
+        let written = self.segment;
+        let image = self.bodies.entry(body).or_insert_with(|| BodyImage {
             message: content.to_message(),
             publisher: content.publisher,
             origin,
+            written,
         });
+        image.written = written;
     }
 
     pub(super) fn send_again(
@@ -157,5 +163,9 @@ impl SessionImage {
             self.copies.remove(&number);
         }
         copies.iter().for_each(|(body, copy)| self.add_copy(*body, copy));
+        if from == CopyNumber::default() {
+            // The beginning of a queue is what cleaning writes of it last.
+            self.written = self.head;
+        }
     }
 }

@@ -17,7 +17,8 @@ pub fn records_of(image: &ShardImage) -> impl Iterator<Item = Record<'_>> {
     let marks = image.marks.iter().map(|(source, lsn)| Record::Mark { source: *source, lsn: *lsn });
     let sessions = image.sessions.iter().flat_map(|(number, session)| session.records(*number));
     let retained = image.retained.values();
-    let retained = retained.map(|(message, publisher)| Record::Retained(BodyRecord::of(message, *publisher)));
+    let retained =
+        retained.map(|(message, publisher, _)| Record::Retained(BodyRecord::of(message, *publisher)));
     std::iter::once(start)
         .chain(marks)
         .chain(image.body_records())

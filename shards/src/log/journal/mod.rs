@@ -77,6 +77,8 @@ pub struct Journal {
     in_flight: Option<InFlight>,
     /// Bytes of batches that are not written yet.
     unwritten_bytes: usize,
+    /// Bytes of all records of this run.
+    appended_bytes: u64,
     /// The newest record appended, and where it will lie.
     newest: Option<(Lsn, Place)>,
     /// The bytes of the record that is being appended.
@@ -91,15 +93,18 @@ impl Journal {
     pub fn new(config: JournalConfig) -> Journal {
         let segment_bytes = usize::try_from(config.segment_bytes).expect("a segment fits the address space");
         let first = config.first.max(SegmentId::first_of(config.incarnation));
+        let mut segments = Segments::new(first, segment_bytes, config.held);
+        segments.plant(config.planted);
         Journal {
             identity: config.identity,
             incarnation: config.incarnation,
             durable: config.durable,
             planted: config.planted,
-            segments: Segments::new(first, segment_bytes, config.held),
+            segments,
             gathering: VecDeque::new(),
             in_flight: None,
             unwritten_bytes: 0,
+            appended_bytes: 0,
             newest: None,
             scratch: Vec::new(),
             spare_block: None,
@@ -131,6 +136,7 @@ impl Journal {
         let before = batch.bytes();
         let place = batch.append(lsn, kind, &self.scratch);
         self.unwritten_bytes += batch.bytes() - before;
+        self.appended_bytes += (batch.bytes() - before) as u64;
         self.newest = Some((lsn, place));
         if self.scratch.capacity() > LOG_BLOCK_KEPT_BYTES_MAX {
             self.scratch = Vec::new();
@@ -199,9 +205,8 @@ impl Journal {
                 self.segments.handle_prepared(segment, result.is_ok());
                 self.failed_or(None)
             }
-            // What was retired makes room for what was refused.
-            DiskDone::Retired { .. } => {
-                self.segments.retry();
+            DiskDone::Retired { segment } => {
+                self.segments.handle_retired(segment);
                 self.failed_or(None)
             }
             DiskDone::Read { .. } => self.failed_or(None),
@@ -266,6 +271,21 @@ impl Journal {
     /// Where the newest record lies, or will.
     pub(super) fn place_of_newest(&self) -> Option<Place> {
         self.newest.map(|(_, place)| place)
+    }
+
+    /// Bytes of all records of this run.
+    pub(super) fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
+    }
+
+    /// Bytes that wait to be written.
+    pub(super) fn unwritten_bytes(&self) -> usize {
+        self.unwritten_bytes
+    }
+
+    /// The last of the full segments, oldest first, that have `bytes` together, or of the first one if that has more.
+    pub(super) fn full_through(&self, bytes: u64) -> Option<SegmentId> {
+        self.segments.full_through(bytes)
     }
 
     /// Segments with records of this log, and their bytes, the one being filled up to where it is filled.

@@ -1,6 +1,7 @@
 //! The segments that a log is written to: the one being filled, those made ready behind it, those that are full.
 
 use crate::base::limits::LOG_SPARE_SEGMENTS;
+use crate::base::planted::{Bug, Planted};
 use crate::log::disk::{BLOCK_BYTES, DiskRequest, SegmentId};
 use std::collections::VecDeque;
 
@@ -31,6 +32,8 @@ struct Segment {
 pub(super) struct Segments {
     /// Full and written, or of an earlier incarnation.
     full: VecDeque<(SegmentId, u64)>,
+    /// Bytes of those.
+    full_bytes: u64,
     /// From the oldest that is not written to the end, to the last spare one.
     ahead: VecDeque<Segment>,
     /// Which of them is being filled.
@@ -45,6 +48,10 @@ pub(super) struct Segments {
     /// Prepared in vain: a record was too large for them. Retired as soon as they are there.
     unwanted: Vec<SegmentId>,
     retire: VecDeque<SegmentId>,
+    /// The disk is giving this one up. One at a time, the oldest first: what is on disk is the end of the log, without a gap, at any moment.
+    retiring: Option<SegmentId>,
+    /// Planted.
+    newest_first: bool,
 }
 
 impl Segments {
@@ -53,6 +60,7 @@ impl Segments {
         assert!(full.iter().all(|(id, _)| *id < first), "a new incarnation writes to new segments");
         assert!(segment_bytes.is_multiple_of(BLOCK_BYTES) && segment_bytes >= 4 * BLOCK_BYTES);
         let mut segments = Segments {
+            full_bytes: full.iter().map(|(_, bytes)| bytes).sum(),
             full: full.into(),
             ahead: VecDeque::new(),
             filling: 0,
@@ -62,10 +70,16 @@ impl Segments {
             low: false,
             unwanted: Vec::new(),
             retire: VecDeque::new(),
+            retiring: None,
+            newest_first: false,
         };
         segments.ahead.push_back(Segment { id: first, bytes: segment_bytes, state: State::Wanted });
         segments.want_spares();
         segments
+    }
+
+    pub(super) fn plant(&mut self, planted: Planted) {
+        self.newest_first = planted.is(Bug::NewestSegmentGoesFirst);
     }
 
     fn want_spares(&mut self) {
@@ -131,13 +145,18 @@ impl Segments {
         while self.ahead.front().is_some_and(|oldest| oldest.id < segment) {
             let oldest = self.ahead.pop_front().expect("looked at above");
             self.full.push_back((oldest.id, oldest.bytes as u64));
+            self.full_bytes += oldest.bytes as u64;
             self.filling -= 1;
         }
     }
 
     /// What the disk is asked for next.
     pub(super) fn poll_request(&mut self) -> Option<DiskRequest> {
-        if let Some(segment) = self.retire.pop_front() {
+        if self.retiring.is_none()
+            && let Some(segment) =
+                if self.newest_first { self.retire.pop_back() } else { self.retire.pop_front() }
+        {
+            self.retiring = Some(segment);
             return Some(DiskRequest::Retire { segment });
         }
         let wanted = self.ahead.iter_mut().find(|segment| segment.state == State::Wanted)?;
@@ -163,6 +182,14 @@ impl Segments {
         }
     }
 
+    /// The disk has given `segment` up, and would after any crash.
+    pub(super) fn handle_retired(&mut self, segment: SegmentId) {
+        assert!(self.retiring == Some(segment), "the disk answers what it was asked");
+        self.retiring = None;
+        // What was retired makes room for what was refused.
+        self.retry();
+    }
+
     /// The disk has no room for all segments that the log wants ahead.
     pub(super) fn is_low(&self) -> bool {
         self.low
@@ -177,17 +204,27 @@ impl Segments {
 
     /// Nobody needs what lies in full segments before `segment`.
     pub(super) fn retire_before(&mut self, segment: SegmentId) {
-        while let Some((id, _)) = self.full.front().copied().filter(|(id, _)| *id < segment) {
+        while let Some((id, bytes)) = self.full.front().copied().filter(|(id, _)| *id < segment) {
             self.full.pop_front();
+            self.full_bytes -= bytes;
             self.retire.push_back(id);
         }
+    }
+
+    /// The last of the full segments, oldest first, that have `bytes` together, or of the first one if that has more.
+    pub(super) fn full_through(&self, bytes: u64) -> Option<SegmentId> {
+        let mut sum = 0;
+        let within = self.full.iter().enumerate().take_while(|(index, (_, more))| {
+            sum += more;
+            *index == 0 || sum <= bytes
+        });
+        within.last().map(|(_, (id, _))| *id)
     }
 
     /// The segments that hold records, or are being filled: how many, and their bytes up to where the next batch goes.
     pub(super) fn used(&self) -> (usize, u64) {
         let filling = self.ahead.iter().take(self.filling).map(|segment| segment.bytes as u64);
-        let full = self.full.iter().map(|(_, bytes)| *bytes);
-        (self.full.len() + self.filling + 1, filling.chain(full).sum::<u64>() + self.next as u64)
+        (self.full.len() + self.filling + 1, filling.sum::<u64>() + self.full_bytes + self.next as u64)
     }
 
     /// The oldest segment that holds records of this log.

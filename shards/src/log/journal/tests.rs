@@ -132,6 +132,13 @@ fn what_is_retired_is_asked_for_again() {
     let (segments, filling) = (journal.used().0, journal.filling());
     assert!(segments > 5 && journal.oldest() == SegmentId(1));
     log.retire_before(filling);
+    disk.take_requests(&mut log);
+    let asked: Vec<_> =
+        disk.asked.iter().filter(|asked| matches!(asked, DiskRequest::Retire { .. })).collect();
+    assert!(
+        matches!(asked[..], [DiskRequest::Retire { segment: SegmentId(1) }]),
+        "the oldest, alone: {asked:?}"
+    );
     disk.settle(&mut log);
     let journal = log.journal().expect("on disk");
     assert!(journal.used().0 == 1 && journal.oldest() == filling);

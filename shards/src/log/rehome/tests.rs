@@ -71,6 +71,8 @@ impl World {
             received: vec![PacketId::MIN],
             copies: BTreeMap::new(),
             next_copy: CopyNumber(0),
+            written: Default::default(),
+            head: Default::default(),
         }
     }
 
@@ -123,13 +125,16 @@ impl World {
             image.open.insert(body, done);
         }
         if self.random.one_in(3) {
-            image.retained.insert(topic.into(), (message.clone(), None));
+            image.retained.insert(topic.into(), (message.clone(), None, Default::default()));
         }
         if self.random.one_in(4) {
             let occasion = Occasion::Member { group: GROUP.into(), sent_on: true };
             image.parked.insert(number, ParkedImage { occasion, body });
         }
-        image.bodies.insert(body, BodyImage { message, publisher: None, origin: Origin::Own });
+        image.bodies.insert(
+            body,
+            BodyImage { message, publisher: None, origin: Origin::Own, written: Default::default() },
+        );
         image.settle();
     }
 }

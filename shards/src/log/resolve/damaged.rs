@@ -28,6 +28,8 @@ fn session(client_id: &str, epoch: u64) -> SessionImage {
         received: Vec::new(),
         copies: Default::default(),
         next_copy: CopyNumber(0),
+        written: Default::default(),
+        head: Default::default(),
     }
 }
 
@@ -56,7 +58,9 @@ fn with_arrivals(mut image: ShardImage, arrivals: &[Lsn]) -> ShardImage {
             expires_at: None,
         });
         let origin = Origin::Peer { source: ShardId::new(0), lsn: *lsn };
-        image.bodies.insert(body, BodyImage { message, publisher: None, origin });
+        image
+            .bodies
+            .insert(body, BodyImage { message, publisher: None, origin, written: Default::default() });
     }
     image.sessions.insert(number, session);
     image

@@ -48,7 +48,9 @@ impl StoredData {
     ) -> Result<ScanReport, DataError> {
         let path = self.directory.log(self.manifest.generation, shard);
         let first = self.manifest.first_segments[shard.index()];
-        scan_log(&path, identity(&self.manifest, shard.index()), first, take)
+        scan_log(&path, identity(&self.manifest, shard.index()), first, &mut |lsn, record, _| {
+            take(lsn, record)
+        })
     }
 
     /// What each log says, the logs of all shards made to agree, and how they stand.

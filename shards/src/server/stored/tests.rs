@@ -53,6 +53,8 @@ fn image() -> ShardImage {
         received: Vec::new(),
         copies: Default::default(),
         next_copy: CopyNumber(COPIES),
+        written: Default::default(),
+        head: Default::default(),
     };
     for copy in 0..COPIES {
         let (body, copy_number) = (BodyId(Lsn(copy + 1)), CopyNumber(copy));
@@ -66,10 +68,18 @@ fn image() -> ShardImage {
             identifiers: Default::default(),
         };
         session.copies.insert(copy_number, (body, entry));
-        image.bodies.insert(body, BodyImage { message: message(copy), publisher: None, origin: Origin::Own });
+        image.bodies.insert(
+            body,
+            BodyImage {
+                message: message(copy),
+                publisher: None,
+                origin: Origin::Own,
+                written: Default::default(),
+            },
+        );
     }
     image.sessions.insert(number, session);
-    image.retained.insert("t".into(), (message(0), None));
+    image.retained.insert("t".into(), (message(0), None, Default::default()));
     image
 }
 

@@ -1,6 +1,7 @@
 //! The order of the retained messages: by level, keyed by their own topic text.
 
 use super::PublisherMark;
+use crate::base::kept::Written;
 use crate::wire::Message;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -19,6 +20,8 @@ pub(super) fn by_level(a: &[u8], b: &[u8]) -> Ordering {
 pub(super) struct ByTopic {
     pub(super) message: Message,
     pub(super) publisher: Option<PublisherMark>,
+    /// Where its last record lies.
+    pub(super) written: Written,
 }
 
 /// What entries and bare texts have in common, to seek by a text.

@@ -3,6 +3,7 @@
 use super::PublisherMark;
 use super::bounds::{RetainedBounds, Room};
 use super::order::{ByTopic, TopicText, by_level};
+use crate::base::kept::Written;
 use crate::base::time::Time;
 use crate::wire::Message;
 use std::cmp::Ordering;
@@ -17,6 +18,7 @@ pub struct RetainedStore {
     expiring: BTreeSet<ByExpiry>,
     bounds: RetainedBounds,
     bytes: usize,
+    content_bytes: usize,
 }
 
 /// What [`RetainedStore::set`] did.
@@ -71,13 +73,23 @@ pub fn counted(memory_bytes: usize) -> usize {
     memory_bytes + size_of::<ByTopic>() * 3 / 2
 }
 
+fn content_bytes(message: &Message) -> usize {
+    message.topic().len() + message.properties().len() + message.payload().len()
+}
+
 impl RetainedStore {
     /// An empty store of at most `bounds`.
     pub fn new(bounds: RetainedBounds) -> RetainedStore {
-        RetainedStore { messages: BTreeSet::new(), expiring: BTreeSet::new(), bounds, bytes: 0 }
+        RetainedStore {
+            messages: BTreeSet::new(),
+            expiring: BTreeSet::new(),
+            bounds,
+            bytes: 0,
+            content_bytes: 0,
+        }
     }
 
-    /// Keeps `message` as the retained one of its topic, or removes that when the payload is empty (MQTT 5, 3.3.1.3).
+    /// Keeps `message` as the retained one of its topic, or removes that when the payload is empty (MQTT 5, 3.3.1.3). `written`: where its record lies.
     ///
     /// # Errors
     /// [`RetainedFull`] as [`RetainedStore::has_room`] says; the topic keeps what it had.
@@ -86,6 +98,7 @@ impl RetainedStore {
         message: Message,
         publisher: Option<PublisherMark>,
         room: Room,
+        written: Written,
     ) -> Result<RetainedSet, RetainedFull> {
         if message.payload().is_empty() {
             let removed = self.remove(message.topic());
@@ -96,8 +109,9 @@ impl RetainedStore {
             return Err(RetainedFull);
         }
         self.bytes += bytes;
+        self.content_bytes += content_bytes(&message);
         let expiring = message.expires_at().map(|_| ByExpiry(message.clone()));
-        let replaced = self.messages.replace(ByTopic { message, publisher });
+        let replaced = self.messages.replace(ByTopic { message, publisher, written });
         let set = match replaced {
             None => RetainedSet::Added,
             Some(entry) => {
@@ -137,6 +151,7 @@ impl RetainedStore {
     /// `message` is no longer among the messages.
     fn forget(&mut self, message: &Message) {
         self.bytes -= retained_bytes(message);
+        self.content_bytes -= content_bytes(message);
         if message.expires_at().is_some() {
             self.expiring.remove(&ByExpiry(message.clone()));
         }
@@ -164,6 +179,27 @@ impl RetainedStore {
     /// Bytes of memory, as [`retained_bytes`] counts them.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of topics, properties and payloads.
+    pub fn content_bytes(&self) -> usize {
+        self.content_bytes
+    }
+
+    /// The messages behind `topic`, in order, with where their records lie.
+    pub fn behind(
+        &self,
+        topic: Option<&str>,
+    ) -> impl Iterator<Item = (&Message, Option<PublisherMark>, Written)> {
+        let bound = topic.map_or(Bound::Unbounded, Bound::Excluded);
+        self.from(bound).map(|entry| (&entry.message, entry.publisher, entry.written))
+    }
+
+    /// The message of `topic` has a new record.
+    pub fn set_written(&mut self, topic: &str, written: Written) {
+        if let Some(entry) = self.messages.take(&topic as &dyn TopicText) {
+            self.messages.insert(ByTopic { written, ..entry });
+        }
     }
 
     pub(super) fn from<'a>(&'a self, bound: Bound<&str>) -> impl Iterator<Item = &'a ByTopic> + use<'a> {

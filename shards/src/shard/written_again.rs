@@ -1,0 +1,241 @@
+//! What cleaning writes again: each thing as a whole, as it is now.
+
+use super::Shard;
+use super::cleaning::{Share, Stage};
+use super::session::{Session, SessionKey};
+use super::session_log::head;
+use super::will_queue::KeptMessage;
+use crate::base::kept::{CopyNumber, Written};
+use crate::base::limits::QUEUE_RECORD_COPIES;
+use crate::base::lsn::Lsn;
+use crate::base::planted::Bug;
+use crate::base::time::Time;
+use crate::log::{
+    BodyId, BodyRecord, Cause, CopyEntry, CopyState, Destination, Occasion, Origin, ParkedRecord, Record,
+    SessionRecord,
+};
+use crate::mesh::SharedGroup;
+use crate::session::{PendingCopy, Restored};
+use crate::topics::TopicFilter;
+use smallvec::SmallVec;
+use std::borrow::Cow;
+
+/// Places of a table looked at in one step.
+const STRIDE: usize = 256;
+
+impl Shard {
+    /// What lies in the segments that go has been committed where it came from when they do: from here on every body is one that happened.
+    pub(super) fn clean_bodies(&mut self, from: usize, through: Written, share: &mut Share) -> Stage {
+        let end = from + STRIDE;
+        let Some((next, body)) = self.bodies.next(from, end) else {
+            share.looks = share.looks.saturating_sub(STRIDE as u64);
+            let done = end >= self.bodies.places();
+            return if done { Stage::Sessions(0) } else { Stage::Bodies(end) };
+        };
+        share.looks = share.looks.saturating_sub((next - from) as u64);
+        if body.written.is_within(through) && !self.planted.is(Bug::BodyNotWrittenAgain) {
+            body.written = self.log.written();
+            let content = BodyRecord::of(&body.message, body.publisher);
+            self.log.append(&Record::Body { body: body.id, origin: Origin::Own, content });
+        }
+        Stage::Bodies(next)
+    }
+
+    pub(super) fn clean_sessions(&mut self, from: usize, through: Written, share: &mut Share) -> Stage {
+        let end = from + STRIDE;
+        let Some(key) = self.sessions.next_key_before(from, end) else {
+            share.looks = share.looks.saturating_sub(STRIDE as u64);
+            let done = end >= self.sessions.slots();
+            return if done { Stage::Retained(None) } else { Stage::Sessions(end) };
+        };
+        let next = key.index() + 1;
+        share.looks = share.looks.saturating_sub((next - from) as u64);
+        let session = self.sessions.get(key).expect("found just now");
+        if session.is_durable() && session.written.is_within(through) {
+            self.write_session_again(key);
+        }
+        Stage::Sessions(next)
+    }
+
+    /// In one go: its size is bounded by the limits of one client. The end of its queue comes first: when the beginning is there, all of it is.
+    fn write_session_again(&mut self, key: SessionKey) {
+        let at = self.log.written();
+        self.weigh_anew(key, at);
+        let session = self.sessions.get(key).expect("the caller has it");
+        let received: Vec<_> = session.inbound.received().collect();
+        self.log.append(&Record::Session(SessionRecord {
+            offline_since: session.connection.is_none().then_some(session.offline_since),
+            received: Cow::Borrowed(&received),
+            ..head(session, false)
+        }));
+        let filters: Vec<Box<str>> = self.topics.filters(&session.filters).map(Into::into).collect();
+        for text in &filters {
+            let filter = TopicFilter::new(text).expect("it is subscribed");
+            let held = self.topics.subscription(key, filter).expect("it is subscribed");
+            let granted = (held.options, held.identifier());
+            self.log_subscribed(key, filter, granted, self.holds_exclusive(key, filter));
+        }
+        self.write_queue_again(key);
+    }
+
+    fn write_queue_again(&mut self, key: SessionKey) {
+        let session = self.sessions.get(key).expect("the caller has it");
+        let mut copies: Vec<(BodyId, CopyEntry)> = session
+            .outbound
+            .to_be_restored()
+            .into_iter()
+            .map(|copy| self.copy_entry(session, copy))
+            .collect();
+        copies.sort_unstable_by_key(|(_, copy)| copy.number);
+        let mut through = session.next_copy;
+        let mut left = copies.as_slice();
+        loop {
+            let (rest, some) = left.split_at(left.len().saturating_sub(QUEUE_RECORD_COPIES));
+            let from = if rest.is_empty() { CopyNumber::default() } else { some[0].1.number };
+            let session = session.number;
+            self.log.append(&Record::Queue { session, from, through, copies: Cow::Borrowed(some) });
+            let Some((_, last)) = rest.last() else { return };
+            (left, through) = (rest, last.number);
+        }
+    }
+
+    fn copy_entry(&self, session: &Session, copy: Restored) -> (BodyId, CopyEntry) {
+        let of = |copy: &PendingCopy, state| {
+            let kept = copy.kept.expect("only what the log has is written again");
+            let entry = CopyEntry {
+                session: session.number,
+                number: kept.number,
+                qos: copy.qos,
+                retain: copy.retain,
+                shared: copy.group.is_some(),
+                state,
+                identifiers: SmallVec::from_slice(copy.identifiers.as_slice()),
+            };
+            (self.bodies.get(kept.body).id, entry)
+        };
+        match copy {
+            Restored::Queued(copy) => of(&copy, CopyState::Queued),
+            Restored::Started(packet_id, copy) => of(&copy, CopyState::Started(packet_id)),
+            Restored::Arrived(packet_id, number) => {
+                let (state, identifiers) = (CopyState::Arrived(packet_id), SmallVec::new());
+                let qos = crate::wire::QoS::ExactlyOnce;
+                let (session, retain, shared) = (session.number, false, false);
+                (BodyId::default(), CopyEntry { session, number, qos, retain, shared, state, identifiers })
+            }
+        }
+    }
+
+    pub(super) fn clean_retained(
+        &mut self,
+        behind: Option<Box<str>>,
+        through: Written,
+        share: &mut Share,
+    ) -> Stage {
+        let store = &self.retained.store;
+        let (mut last, mut found) = (None, None);
+        for (message, publisher, written) in store.behind(behind.as_deref()).take(STRIDE) {
+            share.looks = share.looks.saturating_sub(1);
+            last = Some(message);
+            if written.is_within(through) {
+                found = Some((message.clone(), publisher));
+                break;
+            }
+        }
+        let Some(last) = last else { return Stage::Outbox(Lsn::NONE) };
+        let behind = Some(last.topic().into());
+        if let Some((message, publisher)) = found {
+            let at = self.log.written();
+            self.log.append(&Record::Retained(BodyRecord::of(&message, publisher)));
+            self.retained.store.set_written(message.topic(), at);
+        }
+        Stage::Retained(behind)
+    }
+
+    pub(super) fn clean_outbox(&mut self, behind: Lsn, through: Written, share: &mut Share) -> Stage {
+        share.looks = share.looks.saturating_sub(1);
+        let Some(sent) = self.outbox.behind(behind) else { return Stage::Delayed(None) };
+        let lsn = sent.lsn;
+        if sent.written.is_within(through) {
+            sent.written = self.log.written();
+            let body = self.bodies.get(sent.body);
+            let content = BodyRecord::of(&body.message, body.publisher);
+            let destinations = sent.destinations.iter().map(Destination::borrow).collect();
+            self.log.append(&Record::Outbox { lsn, content, destinations });
+        }
+        Stage::Outbox(lsn)
+    }
+
+    pub(super) fn clean_delayed(
+        &mut self,
+        behind: Option<(Time, u64)>,
+        through: Written,
+        share: &mut Share,
+    ) -> Stage {
+        share.looks = share.looks.saturating_sub(1);
+        let Some((key, kept)) = self.delayed.behind(behind) else {
+            return Stage::Wills(self.wills.due.len());
+        };
+        if kept.written.is_within(through) {
+            kept.written = self.log.written();
+            let kept = kept.clone();
+            self.write_kept_again(&kept, Occasion::At(key.0));
+        }
+        Stage::Delayed(Some(key))
+    }
+
+    pub(super) fn clean_wills(&mut self, before: usize, through: Written, share: &mut Share) -> Stage {
+        share.looks = share.looks.saturating_sub(1);
+        let Some(at) = before.min(self.wills.due.len()).checked_sub(1) else {
+            return Stage::BetweenMembers(self.redispatch.len());
+        };
+        let kept = &mut self.wills.due[at];
+        if kept.written.is_within(through) {
+            kept.written = self.log.written();
+            let kept = kept.clone();
+            self.write_kept_again(&kept, Occasion::Slot);
+        }
+        Stage::Wills(at)
+    }
+
+    fn write_kept_again(&mut self, kept: &KeptMessage, occasion: Occasion<'_>) {
+        let Cause::Parked(parked) = kept.cause else { return };
+        let publisher = kept.keep.and_then(|keep| keep.publisher).or_else(|| self.mark_of(kept.of));
+        self.log.append(&parked_again(parked, occasion, BodyRecord::of(&kept.message, publisher)));
+    }
+
+    pub(super) fn clean_between_members(
+        &mut self,
+        before: usize,
+        through: Written,
+        share: &mut Share,
+    ) -> Stage {
+        share.looks = share.looks.saturating_sub(1);
+        let Some(at) = before.min(self.redispatch.len()).checked_sub(1) else { return Stage::FanOuts };
+        let taken = self.redispatch.get_mut(at).expect("within its length");
+        if let Some(parked) = taken.parked.filter(|_| taken.written.is_within(through)) {
+            let group = match &taken.group {
+                SharedGroup::Filter(filter) => Some(&**filter),
+                SharedGroup::Key(key) => {
+                    self.topics.group_named(*key).map(|group| self.topics.group_filter(group))
+                }
+            };
+            // Where nobody is left in the group it is dropped, and the record of that is still to come.
+            let Some(group) = group else { return Stage::BetweenMembers(at) };
+            let occasion = Occasion::Member { group: Cow::Borrowed(group), sent_on: taken.send_on };
+            taken.written = self.log.written();
+            self.log.append(&parked_again(parked, occasion, BodyRecord::of(&taken.message, None)));
+        }
+        Stage::BetweenMembers(at)
+    }
+}
+
+fn parked_again<'a>(parked: Lsn, occasion: Occasion<'a>, body: BodyRecord<'a>) -> Record<'a> {
+    Record::Parked(ParkedRecord {
+        origin: Origin::Own,
+        occasion,
+        cause: Cause::None,
+        taken_from: None,
+        body,
+        parked: Some(parked),
+    })
+}

@@ -1,0 +1,112 @@
+//! A disk that does at once what it is asked, for logs in segments.
+
+use crate::world::{Place, World};
+use shardmq_shards::base::lsn::Incarnation;
+use shardmq_shards::base::planted::Planted;
+use shardmq_shards::base::shard_set::ShardId;
+use shardmq_shards::base::time::Time;
+use shardmq_shards::log::{
+    DiskDone, DiskRequest, Journal, JournalConfig, Log, LogIdentity, ScanReport, SegmentId, ShardImage,
+    resolve, scan,
+};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+/// The segments of one log.
+#[derive(Clone, Default)]
+pub struct Platter {
+    segments: BTreeMap<SegmentId, Vec<u8>>,
+    /// What is retired stays, as what is kept to be used again.
+    pub keeps_retired: bool,
+}
+
+fn identity(shard: usize) -> LogIdentity {
+    LogIdentity { generation: 1, shard: ShardId::new(shard), salt: 5 }
+}
+
+impl Platter {
+    /// A log that goes on behind what is there, with all that it says from here on on a tape, too.
+    pub fn log(&self, shard: usize, incarnation: Incarnation, segment_bytes: u64, planted: Planted) -> Log {
+        let (report, _) = self.read(shard, SegmentId(0));
+        Log::taped_over(Journal::new(JournalConfig {
+            identity: identity(shard),
+            incarnation,
+            segment_bytes,
+            first: SegmentId(1),
+            held: report.held,
+            durable: true,
+            planted,
+        }))
+    }
+
+    /// What the segments from `first` on say.
+    pub fn read(&self, shard: usize, first: SegmentId) -> (ScanReport, ShardImage) {
+        let segments: Vec<_> =
+            self.segments.range(first..).map(|(id, bytes)| (*id, bytes.len() as u64)).collect();
+        let mut image = ShardImage::default();
+        let mut read = |segment, offset: u64, bytes: usize, into: &mut Vec<u8>| {
+            let stored: &Vec<u8> = &self.segments[&segment];
+            let from = (offset as usize).min(stored.len());
+            into.extend_from_slice(&stored[from..(from + bytes).min(stored.len())]);
+            Ok::<_, Infallible>(())
+        };
+        let report = scan(identity(shard), &segments, &mut read, &mut |lsn, record, place| {
+            image.segment = place.written();
+            image.apply(lsn, &record);
+        });
+        (report.expect("memory can be read"), image)
+    }
+
+    /// The segments, oldest first.
+    pub fn ids(&self) -> Vec<SegmentId> {
+        self.segments.keys().copied().collect()
+    }
+
+    /// What was made ready and never written.
+    pub fn forget_unused(&mut self, shard: usize) {
+        let (report, _) = self.read(shard, SegmentId(0));
+        report.unused.iter().for_each(|unused| drop(self.segments.remove(unused)));
+    }
+
+    /// Does what the log of `place` asks.
+    pub fn serve(&mut self, now: Time, place: &mut Place) {
+        while let Some(request) = place.seat.poll_disk() {
+            let done = match request {
+                DiskRequest::Prepare { segment, bytes } => {
+                    self.segments.insert(segment, vec![0; bytes as usize]);
+                    DiskDone::Prepared { segment, result: Ok(()) }
+                }
+                DiskRequest::Write { segment, offset, block, .. } => {
+                    let stored = self.segments.get_mut(&segment).expect("prepared before");
+                    stored[offset as usize..][..block.bytes().len()].copy_from_slice(block.bytes());
+                    DiskDone::Written { segment, offset, block, result: Ok(()) }
+                }
+                DiskRequest::Retire { segment } => {
+                    if !self.keeps_retired {
+                        let (oldest, _) = self.segments.pop_first().expect("prepared before");
+                        assert_eq!(oldest, segment, "a gap");
+                    }
+                    DiskDone::Retired { segment }
+                }
+                DiskRequest::Read { .. } => unreachable!("nothing is read while the broker runs"),
+            };
+            place.seat.handle_disk(now, done);
+        }
+    }
+}
+
+impl World {
+    /// What the segments of each shard's log say.
+    pub fn images_of_segments(&self) -> Vec<ShardImage> {
+        self.images_from(&vec![SegmentId(0); self.platters.len()])
+    }
+
+    /// What they say from these segments on.
+    pub fn images_from(&self, firsts: &[SegmentId]) -> Vec<ShardImage> {
+        let platters = self.platters.iter().zip(firsts).enumerate();
+        let mut images: Vec<_> =
+            platters.map(|(shard, (platter, first))| platter.read(shard, *first).1).collect();
+        resolve(&mut images);
+        images
+    }
+}
