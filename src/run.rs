@@ -9,7 +9,7 @@ use crate::config::{
 use crate::{logging, signals};
 use shardmq_shards::drivers::probe::IoChoice;
 use shardmq_shards::server::placement::Placement as EnginePlacement;
-use shardmq_shards::server::{Broker, BrokerConfig, ListenerConfig, StorageConfig, Watermark};
+use shardmq_shards::server::{Broker, BrokerConfig, ListenerConfig, StorageConfig, Watermark, Ways};
 use shardmq_shards::session::Authentication;
 use shardmq_shards::shard::Doorway;
 use shardmq_shards::topics::{ShareStrategies, ShareStrategy};
@@ -114,6 +114,7 @@ fn storage(settings: &Settings) -> Option<StorageConfig> {
         watermark: settings.disk_watermark.map_or(Watermark::Usual, |bytes| Watermark::Bytes(bytes.get())),
         // Whole blocks: what is written past the page cache is not less.
         segment_bytes: settings.log_segment.get::<u64>().next_multiple_of(4096),
+        ways: Ways { direct: settings.debug.log_direct, recycle: settings.debug.log_recycle },
     })
 }
 

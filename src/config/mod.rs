@@ -2,6 +2,7 @@
 
 mod authentication;
 mod bounded;
+mod debug;
 mod error;
 mod extensions;
 mod settings;
@@ -132,6 +133,13 @@ mod tests {
             assert_eq!(settings.connection_warm_up.get::<u32>(), warm_up);
             assert_eq!(settings.engine_limits().fan_out_batch, batch);
         }
+    }
+
+    #[test]
+    fn the_log_can_be_kept_in_other_ways_one_at_a_time() {
+        let debug = parse_text("(debug: (log_direct: false))").expect("a switch of its own").debug;
+        assert_eq!((debug.log_direct, debug.log_recycle), (false, true));
+        assert!(complaint("(debug: (log_directly: false))").contains("log_recycle"), "all names are listed");
     }
 
     #[test]

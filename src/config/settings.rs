@@ -2,6 +2,7 @@
 
 use super::authentication::AuthenticationSettings;
 use super::bounded::{Bytes, Number, Span};
+use super::debug::DebugSettings;
 use super::extensions::{AutoSubscription, DelayedMessages, ExclusiveSubscriptions, RewriteRule};
 use super::terms::{Capabilities, Redirect};
 use serde::Deserialize;
@@ -73,6 +74,8 @@ pub struct Settings {
     pub auto_subscribe: Vec<AutoSubscription>,
     /// What one client may take.
     pub limits: ClientLimits,
+    /// Ways that differ from the usual ones, for tests.
+    pub debug: DebugSettings,
 }
 
 /// How shared subscriptions spread their messages.
@@ -296,6 +299,7 @@ impl Default for Settings {
             rewrite: Vec::new(),
             auto_subscribe: Vec::new(),
             limits: ClientLimits::default(),
+            debug: DebugSettings::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::placement::Placement;
 use crate::base::limits::Limits;
-use crate::drivers::files::Watermark;
+use crate::drivers::files::{Watermark, Ways};
 use crate::drivers::probe::IoChoice;
 use crate::session::Authentication;
 use crate::shard::{Doorway, Extensions, Terms};
@@ -53,6 +53,8 @@ pub struct StorageConfig {
     pub watermark: Watermark,
     /// Bytes of one segment of a shard's log.
     pub segment_bytes: u64,
+    /// How its files are kept.
+    pub ways: Ways,
 }
 
 /// One address on which clients connect.

@@ -15,7 +15,7 @@ mod shard_thread;
 mod storage;
 pub mod stored;
 
-pub use crate::drivers::files::Watermark;
+pub use crate::drivers::files::{Watermark, Ways};
 pub use broker::{Broker, StartError};
 pub use config::{BrokerConfig, ListenerConfig, StorageConfig};
 pub use handle::{Handle, RunError, Stopper};

@@ -135,6 +135,7 @@ fn open_log(
 
 fn open_folder(config: &StorageConfig, path: &Path) -> Result<Folder, DataError> {
     Folder::open(path, config.watermark)
+        .map(|folder| folder.with_ways(config.ways))
         .map_err(|error| DataError::System("make", path.to_owned(), io::Error::from(error)))
 }
 

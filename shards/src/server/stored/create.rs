@@ -1,7 +1,7 @@
 //! A data directory made from nothing, by who has nothing else to do meanwhile.
 
 use crate::base::lsn::Incarnation;
-use crate::drivers::files::{Watermark, make_private_folder};
+use crate::drivers::files::{Watermark, Ways, make_private_folder};
 use crate::log::{SegmentId, ShardImage};
 use crate::server::StorageConfig;
 use crate::server::data::{DataDirectory, DataError, Manifest};
@@ -36,6 +36,7 @@ pub fn create(path: &Path, image: &ShardImage, random: [u64; 2]) -> Result<(), D
         durable: true,
         watermark: Watermark::default(),
         segment_bytes: SEGMENT_BYTES,
+        ways: Ways::default(),
     };
     let folder = directory.generation(GENERATION);
     make_private_folder(&folder).map_err(|error| DataError::System("make", folder, error.into()))?;
