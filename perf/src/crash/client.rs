@@ -190,6 +190,11 @@ impl Client {
         link.send(&bytes);
         self.link = Some(link);
         self.has_asked_clean = clean_start;
+        // The client's half of the session ends here (section 3.1.2.4): the broker may have begun a new one even if its CONNACK never comes.
+        if clean_start {
+            self.in_flight.clear();
+            self.received.clear();
+        }
         // What was never there may be there once this CONNECT has been sent, whether or not its answer comes.
         if is_durable && self.promised == Some(false) && !clean_start {
             self.promised = None;
@@ -409,4 +414,24 @@ fn encode_publish(message: &Outgoing, id: PacketId, dup: bool, version: Version)
     let mut bytes = Vec::new();
     publish.encode(version, &mut bytes);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_clean_start_forgets_what_was_received_even_if_its_connack_never_comes() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has ports");
+        let target = listener.local_addr().expect("it is bound");
+        let mut client = Client::durable("c".into(), Version::V5);
+        client.received.insert(PacketId::MIN, b"of the session before".to_vec());
+        assert!(client.connect(target, None, false));
+        assert_eq!(client.received.len(), 1, "the session goes on");
+        client.abandon();
+        assert!(client.connect(target, None, true));
+        client.abandon();
+        assert!(client.received.is_empty(), "the new session's packet ids begin anew");
+    }
 }
