@@ -3,10 +3,8 @@
 use super::Record;
 use super::journal::Journal;
 use super::spoiled::Spoiled;
-use crate::base::kept::SessionNumber;
 use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::planted::Planted;
-use std::borrow::Cow;
 
 /// Numbers records in the order in which they are appended.
 #[derive(Debug)]
@@ -58,17 +56,6 @@ impl Log {
     /// The records of a log that is taped; empty for any other.
     pub fn tape(&self) -> &[(Lsn, Record<'static>)] {
         self.tape.as_deref().unwrap_or_default()
-    }
-
-    /// Numbers a change whose record is not made yet.
-    pub fn number(&mut self) -> Lsn {
-        if self.journal.is_some() {
-            // On disk a number is committed with its record: until there is a real one, one that says nothing.
-            let nothing = Record::Finished { session: SessionNumber(0), copies: Cow::Borrowed(&[]) };
-            return self.append(&nothing);
-        }
-        self.newest = self.newest.next();
-        self.newest
     }
 
     /// Appends a record. It is committed when [`Log::newest`] was, or a later one.
