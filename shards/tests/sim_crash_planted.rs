@@ -2,37 +2,26 @@
 
 #![cfg(debug_assertions)] // release builds have no planted bugs
 
-use shardmq_shards::base::planted::Bug;
-use shardmq_shards::drivers::sim::{CrashPoint, run_crashing};
-use std::collections::BTreeMap;
+mod planted;
 
-/// Seeds within which the bug must show.
-const SEEDS: u64 = 1_000;
+use planted::caught_by;
+use shardmq_shards::base::planted::Bug;
+use shardmq_shards::drivers::sim::{Coverage, CrashPoint, RunFailure, run_crashing};
+
 /// Steps of each run.
 const STEPS: u64 = 2_500;
 
-/// Runs seeds that crash with `bug` in the engine until `checker` sees it. Others may see it too.
-fn caught_by(checker: &str, bug: Bug) {
-    let mut others = BTreeMap::new();
-    for seed in 0..SEEDS {
-        let step = 1 + seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % STEPS;
-        match run_crashing(seed, STEPS, Some(CrashPoint::Step(step)), Some(bug)) {
-            Err(failure) if failure.failure.checker == checker => {
-                println!("{bug:?}: {failure}");
-                return;
-            }
-            Err(failure) => *others.entry(failure.failure.checker).or_insert(0) += 1,
-            Ok(_) => {}
-        }
-    }
-    panic!("{bug:?} was not seen by `{checker}` in {SEEDS} seeds, but by {others:?}");
+/// Runs `seed` with a crash at some step of it.
+fn run_with(seed: u64, bug: Bug) -> Result<(Coverage, u64), RunFailure> {
+    let step = 1 + seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % STEPS;
+    run_crashing(seed, STEPS, Some(CrashPoint::Step(step)), Some(bug))
 }
 
 macro_rules! planted {
     ($($name:ident: $bug:ident is caught by $checker:literal;)*) => {
         $(#[test]
         fn $name() {
-            caught_by($checker, Bug::$bug);
+            caught_by($checker, Bug::$bug, |seed| run_with(seed, Bug::$bug));
         })*
 
         #[test]

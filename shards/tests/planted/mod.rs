@@ -1,0 +1,25 @@
+//! How a planted bug is sought: seed after seed, until the checker that is there for it sees it.
+
+use shardmq_shards::base::planted::Bug;
+use shardmq_shards::drivers::sim::RunFailure;
+use std::collections::BTreeMap;
+
+/// Seeds within which a bug must show. Nearly all do within ten; that a partition answers too early matters only if nothing is published on the
+/// topic until the next rest, once in a hundred.
+const SEEDS: u64 = 1_000;
+
+/// Runs seeds with `bug` in the engine until `checker` sees it. Others may see it too: many bugs break several promises.
+pub fn caught_by<T>(checker: &str, bug: Bug, run: impl Fn(u64) -> Result<T, RunFailure>) {
+    let mut others = BTreeMap::new();
+    for seed in 0..SEEDS {
+        match run(seed) {
+            Err(failure) if failure.failure.checker == checker => {
+                println!("{bug:?}: {failure}");
+                return;
+            }
+            Err(failure) => *others.entry(failure.failure.checker).or_insert(0) += 1,
+            Ok(_) => {}
+        }
+    }
+    panic!("{bug:?} was not seen by `{checker}` in {SEEDS} seeds, but by {others:?}");
+}
