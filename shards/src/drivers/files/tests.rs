@@ -127,6 +127,13 @@ fn wait_for(disk: &mut impl Disk, bell: &EventFd, count: usize) -> Vec<DiskDone>
     done
 }
 
+/// The disk of a log whose files are in `scratch`, on threads of its own.
+fn disk_in(scratch: &Scratch, bell: &EventFd) -> FileDisk {
+    let logs = vec![(folder(scratch, Watermark::Bytes(0)), bell.clone())];
+    let port = Keeper::start(logs).expect("threads are available").remove(0);
+    FileDisk::start("test-flusher", port, bell.clone()).expect("threads are available")
+}
+
 fn block(fill: u8) -> Block {
     let mut block = Block::with_capacity(2 * BLOCK_BYTES);
     block.set_len(2 * BLOCK_BYTES);
@@ -138,9 +145,7 @@ fn block(fill: u8) -> Block {
 fn a_disk_of_files_does_what_a_log_asks() {
     let scratch = Scratch::new();
     let bell = EventFd::new().expect("descriptors are available");
-    let logs = vec![(folder(&scratch, Watermark::Bytes(0)), bell.clone())];
-    let port = Keeper::start(logs).expect("threads are available").remove(0);
-    let mut disk = FileDisk::start("test-flusher", port, bell.clone()).expect("threads are available");
+    let mut disk = disk_in(&scratch, &bell);
     let segment = SegmentId(1);
     disk.submit(DiskRequest::Prepare { segment, bytes: BYTES });
     let done = wait_for(&mut disk, &bell, 1);
@@ -172,9 +177,7 @@ fn a_refused_write_in_a_process_of_its_own() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let scratch = Scratch::new();
     let bell = EventFd::new().expect("descriptors are available");
-    let logs = vec![(folder(&scratch, Watermark::Bytes(0)), bell.clone())];
-    let port = Keeper::start(logs).expect("threads are available").remove(0);
-    let mut disk = FileDisk::start("test-flusher", port, bell.clone()).expect("threads are available");
+    let mut disk = disk_in(&scratch, &bell);
     let segment = SegmentId(1);
     disk.submit(DiskRequest::Prepare { segment, bytes: BYTES });
     wait_for(&mut disk, &bell, 1);
