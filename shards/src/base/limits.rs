@@ -164,12 +164,14 @@ pub const ENDED_INCARNATIONS_MAX: usize = 4_096;
 /// Copies in one record of a queue that is written again: some ten kilobytes, so that it fits any batch.
 pub const QUEUE_RECORD_COPIES: usize = 256;
 
-/// Parts of its live bytes that a log may have on disk, in quarters, with a segment more, before it is cleaned. With what a round writes again before it
-/// gives anything back, and what comes meanwhile, this stays below twice the live bytes and two segments.
-pub const CLEAN_FROM_QUARTERS: u64 = 6;
+/// Parts of its live bytes that a log may have on disk, in eighths, with a segment more, before its shard asks for its turn to clean it.
+pub const CLEAN_FROM_EIGHTHS: u64 = 11;
+/// Parts of its live bytes that a log may have on disk, in eighths, with one segment and a quarter more, before its shard cleans it without waiting for
+/// its turn. With what a round writes again before it gives anything back, and what comes meanwhile, the log stays below twice the live bytes and two segments.
+pub const CLEAN_LATE_EIGHTHS: u64 = 13;
 /// One part in so many of a log that a round of cleaning frees, unless a single segment is more: less would look at everything too often, more would
 /// need too much room before it gives any back.
-pub const CLEAN_ROUND_PART: u64 = 8;
+pub const CLEAN_ROUND_PART: u64 = 16;
 /// Bytes that cleaning writes again for each byte that is appended meanwhile: what grows during one time through all that is live is an eighth of it.
 pub const CLEAN_PACE: u64 = 8;
 /// Bytes that cleaning writes again in a turn in which nothing is appended: some ten microseconds.
@@ -187,7 +189,10 @@ pub const COPY_RECORD_BYTES: u64 = 24;
 /// Bytes of a record around what it speaks of.
 pub const RECORD_AROUND_BYTES: u64 = 48;
 
-const _: () = assert!(CLEAN_FROM_QUARTERS < 8, "cleaning begins before the log has twice its live bytes");
+const _: () = assert!(
+    CLEAN_FROM_EIGHTHS < CLEAN_LATE_EIGHTHS && CLEAN_LATE_EIGHTHS < 16,
+    "cleaning begins before the log has twice its live bytes"
+);
 
 /// Limits that the operator sets. The defaults are those of DESIGN.md section 8.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,6 +10,7 @@
 mod directory;
 mod exclusive;
 mod recover;
+mod turns;
 
 use crate::base::hash::HashKey;
 use crate::base::planted::{Bug, Planted};
@@ -17,6 +18,7 @@ use crate::base::shard_set::ShardId;
 use crate::mesh::{Claim, ClaimBatch, ClaimReplies, ClaimReply, Epoch, Outcome, Release};
 use directory::{Directory, Home};
 use exclusive::ExclusiveHolders;
+use turns::Turns;
 
 /// Up to this many shards the coordinator shares shard 0's thread: its work is a hash probe per CONNECT.
 pub const INLINE_SHARDS_MAX: usize = 4;
@@ -35,6 +37,7 @@ pub struct Coordinator {
     planted: Planted,
     stale_releases: u64,
     exclusive: ExclusiveHolders,
+    turns: Turns,
 }
 
 impl Coordinator {
@@ -49,6 +52,7 @@ impl Coordinator {
             planted,
             stale_releases: 0,
             exclusive: ExclusiveHolders::default(),
+            turns: Turns::default(),
         }
     }
 
@@ -71,7 +75,15 @@ impl Coordinator {
         for request in batch.exclusive {
             answer.exclusive.extend(self.exclusive.handle(from, request));
         }
+        if let Some(request) = batch.cleaning {
+            self.turns.handle(from, request);
+        }
         answer
+    }
+
+    /// The shard whose turn it is to clean its log, once: to be told after every batch.
+    pub fn poll_turn(&mut self) -> Option<ShardId> {
+        self.turns.poll()
     }
 
     fn claim(&mut self, from: ShardId, claim: Claim) -> Outcome {
@@ -155,6 +167,11 @@ impl Coordinator {
     /// Exclusive subscriptions held.
     pub fn exclusive_subscriptions(&self) -> usize {
         self.exclusive.len()
+    }
+
+    /// Shards that clean their logs or wait for their turn to.
+    pub fn cleaning_shards(&self) -> usize {
+        self.turns.len()
     }
 
     /// Client ids known.

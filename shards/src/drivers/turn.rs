@@ -10,7 +10,7 @@ use crate::base::lsn::Lsn;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
 use crate::coordinator::Coordinator;
-use crate::mesh::{CoordinatorPort, Port};
+use crate::mesh::{ClaimReplies, CoordinatorPort, Port};
 use crate::shard::Shard;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +36,9 @@ impl CoordinatorSeat {
         while let Some((shard, batch)) = self.port.receive() {
             let answer = self.coordinator.handle_batch(shard, batch);
             self.port.send(shard, answer);
+            if let Some(shard) = self.coordinator.poll_turn() {
+                self.port.send(shard, ClaimReplies { turn: true, ..ClaimReplies::default() });
+            }
         }
     }
 

@@ -54,6 +54,15 @@ pub struct ExclusiveReply {
     pub granted: bool,
 }
 
+/// What a shard says of cleaning its log, which one shard does at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CleaningRequest {
+    /// It wants its turn. Answered when the others before it have had theirs, by [`ClaimReplies::turn`].
+    Turn,
+    /// It has had its turn, or wants none any more.
+    Over,
+}
+
 /// All that a shard tells the coordinator in one turn. Each is answered by one [`ClaimReplies`], so that
 /// [`crate::base::limits::CLAIM_BATCH_CREDITS`] bound both directions.
 #[derive(Debug, Default)]
@@ -68,6 +77,8 @@ pub struct ClaimBatch {
     pub exclusive: Vec<ExclusiveRequest>,
     /// Connections that ended since the last batch; the coordinator counted each at its claim.
     pub ended: u32,
+    /// What it says of cleaning its log.
+    pub cleaning: Option<CleaningRequest>,
 }
 
 impl ClaimBatch {
@@ -78,6 +89,7 @@ impl ClaimBatch {
             && self.releases.is_empty()
             && self.exclusive.is_empty()
             && self.ended == 0
+            && self.cleaning.is_none()
     }
 }
 
@@ -115,4 +127,6 @@ pub struct ClaimReplies {
     pub forgotten: Vec<Release>,
     /// One for each exclusive subscription wanted by the batch, in its order.
     pub exclusive: Vec<ExclusiveReply>,
+    /// No answer to a batch, which may be long ago, and nothing else: it is the shard's turn to clean its log.
+    pub turn: bool,
 }

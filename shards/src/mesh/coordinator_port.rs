@@ -37,12 +37,12 @@ impl CoordinatorPort {
         None
     }
 
-    /// Answers a batch of `shard`; the batch's credit guarantees the slot.
+    /// Answers a batch of `shard`, or tells it of the turn that it asked for: the batch's credit guarantees the slot, a turn has one of its own.
     pub fn send(&mut self, shard: ShardId, replies: ClaimReplies) {
         let sent = self.replies[shard.index()].try_send(replies);
         assert!(
             sent.is_ok() || !self.replies[shard.index()].is_full(),
-            "a batch reserves the slot of its answer"
+            "a batch reserves the slot of its answer, a shard asks for one turn at a time"
         );
         let bell = &self.board.bells[shard.index()];
         bell.coordinator.store(true, Ordering::Release);

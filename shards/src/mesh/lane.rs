@@ -104,7 +104,8 @@ pub fn mesh_with_slots(
         .enumerate()
         .map(|(own, links)| {
             let (claims_out, claims_in) = bounded(CLAIM_BATCH_CREDITS);
-            let (replies_out, replies_in) = bounded(CLAIM_BATCH_CREDITS);
+            // One more: a shard may be told of its turn to clean beside the answers to all its batches.
+            let (replies_out, replies_in) = bounded(CLAIM_BATCH_CREDITS + 1);
             claims.push(claims_in);
             replies.push(replies_out);
             Port {

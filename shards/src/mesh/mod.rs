@@ -14,7 +14,8 @@ mod progress;
 pub use bell::Wake;
 pub use board::MeshHandle;
 pub use claim::{
-    Claim, ClaimBatch, ClaimReplies, ClaimReply, Epoch, ExclusiveReply, ExclusiveRequest, Outcome, Release,
+    Claim, ClaimBatch, ClaimReplies, ClaimReply, CleaningRequest, Epoch, ExclusiveReply, ExclusiveRequest,
+    Outcome, Release,
 };
 pub use coordinator_port::CoordinatorPort;
 pub use lane::{Coordination, Port, mesh, mesh_with_slots};

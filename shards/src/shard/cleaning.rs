@@ -6,11 +6,13 @@
 //! whole of everything: what it finds first of something may be changes only, which the whole completes further on.
 
 use super::Shard;
+use super::cleaning_turn::Turn;
 use super::session::{Session, SessionKey};
 use crate::base::kept::Written;
 use crate::base::limits::{
-    CLEAN_AHEAD_BYTES_MAX, CLEAN_FROM_QUARTERS, CLEAN_PACE, CLEAN_ROUND_PART, CLEAN_TURN_BYTES_MAX,
-    CLEAN_TURN_BYTES_MIN, CLEAN_TURN_LOOKS_MAX, CLEAN_TURN_LOOKS_MIN, COPY_RECORD_BYTES, RECORD_AROUND_BYTES,
+    CLEAN_AHEAD_BYTES_MAX, CLEAN_FROM_EIGHTHS, CLEAN_LATE_EIGHTHS, CLEAN_PACE, CLEAN_ROUND_PART,
+    CLEAN_TURN_BYTES_MAX, CLEAN_TURN_BYTES_MIN, CLEAN_TURN_LOOKS_MAX, CLEAN_TURN_LOOKS_MIN,
+    COPY_RECORD_BYTES, RECORD_AROUND_BYTES,
 };
 use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::planted::Bug;
@@ -26,6 +28,8 @@ pub(super) struct Cleaning {
     pub(super) ended: Vec<(Incarnation, Lsn)>,
     /// Bytes of the records that durable sessions take, without their copies.
     pub(super) session_bytes: u64,
+    /// A round is begun when it is this shard's turn, or when it is late.
+    pub(super) turn: Turn,
     round: Option<Round>,
     rounds: u64,
     /// What the log had appended at the end of the last turn.
@@ -90,10 +94,18 @@ impl Shard {
         self.cleaning.rounds
     }
 
+    /// Whether a round is under way.
+    pub fn is_cleaning(&self) -> bool {
+        self.cleaning.round.is_some()
+    }
+
     /// One slice of cleaning, if the log wants it.
     pub(super) fn advance_cleaning(&mut self) {
-        if self.log.journal().is_none() || self.is_stopping() {
+        if self.log.journal().is_none() {
             return;
+        }
+        if self.is_stopping() {
+            return self.cleaning.turn.withdraw();
         }
         let appended = self.log.appended_bytes() - self.cleaning.appended;
         if self.cleaning.round.is_none() {
@@ -104,7 +116,11 @@ impl Shard {
                 let mut share = self.share_of(appended);
                 while self.has_share(&mut share) && self.step(&mut round, &mut share) {}
             }
-            if !self.ends(&round) {
+            if self.can_end(&round) {
+                self.log.retire_before(SegmentId(round.through.0 + 1));
+                self.cleaning.rounds += 1;
+                self.cleaning.turn.give_back();
+            } else {
                 self.cleaning.round = Some(round);
             }
         }
@@ -113,23 +129,41 @@ impl Shard {
 
     /// Whether the next turn has something to do for it.
     pub(super) fn cleaning_can_go(&self) -> bool {
-        let round = self.cleaning.round.as_ref();
-        round.is_some_and(|round| !matches!(round.stage, Stage::FanOuts | Stage::Committing(_)))
-            && !self.waits_for_disk()
-            && !self.is_stopping()
+        let can_go = match &self.cleaning.round {
+            Some(round) => match round.stage {
+                Stage::FanOuts => !self.waits_for_fan_outs(round) && !self.waits_for_disk(),
+                Stage::Committing(_) => self.can_end(round),
+                _ => !self.waits_for_disk(),
+            },
+            None => self.cleaning.turn.is_mine(),
+        };
+        can_go && !self.is_stopping()
+    }
+
+    fn waits_for_fan_outs(&self, round: &Round) -> bool {
+        self.fan_out.oldest() < round.fan_outs
     }
 
     fn waits_for_disk(&self) -> bool {
         self.log.unwritten_bytes() > CLEAN_AHEAD_BYTES_MAX
     }
 
-    fn begin_round(&self) -> Option<Round> {
+    /// A round, if one is wanted and the shard may begin it.
+    fn begin_round(&mut self) -> Option<Round> {
         let journal = self.log.journal()?;
         let (_, used) = journal.used();
-        if used <= self.live_log_bytes() / 4 * CLEAN_FROM_QUARTERS + journal.segment_bytes() {
+        let (live, segment) = (self.live_log_bytes(), journal.segment_bytes());
+        let wanted = used > live / 8 * CLEAN_FROM_EIGHTHS + segment;
+        let through = self.log.full_through(used / CLEAN_ROUND_PART).filter(|_| wanted);
+        let Some(through) = through else {
+            self.cleaning.turn.give_back();
+            return None;
+        };
+        let late = used > live / 8 * CLEAN_LATE_EIGHTHS + segment + segment / 4;
+        self.cleaning.turn.ask();
+        if !self.cleaning.turn.is_mine() && !late {
             return None;
         }
-        let through = self.log.full_through(used / CLEAN_ROUND_PART)?;
         let settled = (0..self.peers.len()).map(|shard| self.marks.newest(ShardId::new(shard))).collect();
         Some(Round { through, stage: Stage::Bodies(0), fan_outs: self.fan_out.next_number, settled })
     }
@@ -161,7 +195,7 @@ impl Shard {
             Stage::Delayed(behind) => self.clean_delayed(behind, through, share),
             Stage::Wills(before) => self.clean_wills(before, through, share),
             Stage::BetweenMembers(before) => self.clean_between_members(before, through, share),
-            Stage::FanOuts if self.fan_out.oldest() < round.fan_outs => return false,
+            Stage::FanOuts if self.waits_for_fan_outs(round) => return false,
             Stage::FanOuts => Stage::Committing(self.write_marks_again()),
             Stage::Committing(lsn) => {
                 round.stage = Stage::Committing(lsn);
@@ -184,8 +218,8 @@ impl Shard {
         lsn
     }
 
-    /// Gives the segments up if all that was needed of them is on disk once more.
-    fn ends(&mut self, round: &Round) -> bool {
+    /// Whether all that was needed of the segments is on disk once more.
+    fn can_end(&self, round: &Round) -> bool {
         let Stage::Committing(lsn) = round.stage else { return false };
         let incarnation = lsn.incarnation();
         let is_settled = |source: ShardId| {
@@ -193,12 +227,7 @@ impl Shard {
             newest.incarnation() < incarnation || newest <= self.peers[source].committed
         };
         let committed = self.gate.is_committed(lsn) || self.planted.is(Bug::SegmentsGoTooEarly);
-        if !committed || !self.peers.others().iter().all(is_settled) {
-            return false;
-        }
-        self.log.retire_before(SegmentId(round.through.0 + 1));
-        self.cleaning.rounds += 1;
-        true
+        committed && self.peers.others().iter().all(is_settled)
     }
 
     /// The log has the session's head: its bytes count from here on.

@@ -118,7 +118,8 @@ impl Shard {
     /// The next batch for the coordinator, if there is something to say and a credit to say it with.
     pub fn poll_claims(&mut self) -> Option<ClaimBatch> {
         let coordination = &mut self.coordination;
-        if coordination.unanswered >= CLAIM_BATCH_CREDITS || !coordination.has_news() {
+        let has_news = coordination.has_news() || self.cleaning.turn.has_news();
+        if coordination.unanswered >= CLAIM_BATCH_CREDITS || !has_news {
             return None;
         }
         coordination.unanswered += 1;
@@ -132,11 +133,15 @@ impl Shard {
             releases: coordination.releases.drain(..releases).collect(),
             exclusive: coordination.exclusive.drain(..exclusive).collect(),
             ended: std::mem::take(&mut coordination.ended),
+            cleaning: self.cleaning.turn.take_news(),
         })
     }
 
     /// The coordinator's answer to a batch.
     pub fn handle_replies(&mut self, now: Time, answer: ClaimReplies) {
+        if answer.turn {
+            return self.cleaning.turn.come();
+        }
         self.coordination.unanswered -= 1;
         for reply in answer.replies {
             let key = ConnectionKey::from_bits(reply.connection);

@@ -111,7 +111,7 @@ impl Shard {
 
     fn claims_can_go(&self) -> bool {
         self.coordination.unanswered < crate::base::limits::CLAIM_BATCH_CREDITS
-            && self.coordination.has_news()
+            && (self.coordination.has_news() || self.cleaning.turn.has_news())
     }
 
     fn stopping_has_work(&self) -> bool {

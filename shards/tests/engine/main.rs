@@ -9,6 +9,7 @@ mod aliasing;
 mod authenticating;
 mod auto_subscribing;
 mod cleaning;
+mod cleaning_turns;
 mod conformance;
 mod connecting;
 mod crash;

@@ -1,0 +1,113 @@
+//! One shard cleans its log at a time, unless one is late.
+
+use crate::verbs::*;
+use crate::world::{Client, Settings, World};
+
+const SEGMENT_BYTES: u64 = 512 * 1024;
+
+fn cleaned(shards: usize) -> World {
+    World::with(Settings { shards, logs: true, segment_bytes: Some(SEGMENT_BYTES), ..Settings::default() })
+}
+
+/// On `shard`, a subscriber of its own topic and a publisher to it.
+struct Pair {
+    shard: usize,
+    subscriber: Client,
+    publisher: Client,
+    number: u16,
+}
+
+impl Pair {
+    fn new(w: &mut World, shard: usize) -> Pair {
+        let subscriber = w.connect(shard, durable(V5, &format!("subscriber-{shard}")));
+        w.subscribe(subscriber, &format!("t/{shard}"), Q1);
+        let publisher = w.join(shard, V5, &format!("publisher-{shard}"));
+        Pair { shard, subscriber, publisher, number: 0 }
+    }
+
+    /// A message comes and goes.
+    fn exchange(&mut self, w: &mut World) {
+        self.number += 1;
+        w.publish(self.publisher, message_1(self.number, &format!("t/{}", self.shard), &"x".repeat(300)));
+        assert_eq!((w.read(self.publisher).len(), w.read(self.subscriber).len()), (1, 1));
+        w.puback(self.subscriber, self.number);
+        w.run();
+    }
+}
+
+fn used(w: &World, shard: usize) -> u64 {
+    w.shard(shard).log().journal().expect("on disk").used().1
+}
+
+fn rounds(w: &World, shard: usize) -> u64 {
+    w.shard(shard).cleaning_rounds()
+}
+
+/// Shards that have their turn to clean, or wait for it.
+fn queue(w: &World) -> usize {
+    let coordinator = w.places.iter().find_map(|place| place.seat.coordinator.as_ref());
+    coordinator.expect("on shard 0").coordinator().cleaning_shards()
+}
+
+/// Three shards. The round of shard 0 has begun and cannot end: what came to it from shard 1 is not committed there.
+fn with_a_round_that_does_not_end() -> (World, Vec<Pair>) {
+    let mut w = cleaned(3);
+    let mut pairs: Vec<Pair> = (0..3).map(|shard| Pair::new(&mut w, shard)).collect();
+    w.places[1].log_held = true;
+    w.publish(pairs[1].publisher, message_1(1, "t/0", "from afar"));
+    assert_eq!((w.read(pairs[1].publisher).len(), w.read(pairs[0].subscriber).len()), (0, 1));
+    w.puback(pairs[0].subscriber, 1);
+    pairs[0].number = 1;
+    while !w.shard(0).is_cleaning() {
+        pairs[0].exchange(&mut w);
+    }
+    assert_eq!((queue(&w), rounds(&w, 0)), (1, 0));
+    (w, pairs)
+}
+
+#[test]
+fn a_shard_waits_for_its_turn() {
+    let (mut w, mut pairs) = with_a_round_that_does_not_end();
+    while queue(&w) == 1 {
+        pairs[2].exchange(&mut w);
+    }
+    pairs[2].exchange(&mut w);
+    assert!(used(&w, 2) > SEGMENT_BYTES && w.shard(0).is_cleaning() && !w.shard(2).is_cleaning());
+    w.commit(1);
+    w.run();
+    assert_eq!([0, 1, 2].map(|shard| rounds(&w, shard)), [1, 0, 1], "one after the other");
+    assert_eq!(queue(&w), 0, "both have given it back");
+}
+
+#[test]
+fn a_shard_that_is_late_does_not_wait() {
+    let (mut w, mut pairs) = with_a_round_that_does_not_end();
+    let mut waited = 0;
+    for _ in 0..2_000 {
+        pairs[2].exchange(&mut w);
+        waited += u64::from(queue(&w) == 2 && rounds(&w, 2) == 0);
+        let bound = 2 * w.shard(2).live_log_bytes() + 2 * SEGMENT_BYTES;
+        assert!(used(&w, 2) <= bound && w.shard(0).is_cleaning(), "{}", used(&w, 2));
+    }
+    assert!(waited > 3 && rounds(&w, 2) > 10 && rounds(&w, 0) == 0, "{waited}, {}", rounds(&w, 2));
+    w.commit(1);
+    w.run();
+    assert_eq!((rounds(&w, 0), queue(&w)), (1, 0));
+}
+
+#[test]
+fn a_shard_that_stops_gives_its_turn_back() {
+    let mut w = cleaned(2);
+    let mut pair = Pair::new(&mut w, 1);
+    // The coordinator, on shard 0, hears of it late.
+    w.places[0].frozen = true;
+    while used(&w, 1) <= SEGMENT_BYTES + SEGMENT_BYTES / 8 {
+        pair.exchange(&mut w);
+    }
+    assert!(!w.shard(1).is_cleaning(), "it waits for its turn");
+    w.request_shutdown();
+    w.run();
+    w.places[0].frozen = false;
+    w.run();
+    assert_eq!((queue(&w), rounds(&w, 1)), (0, 0));
+}
