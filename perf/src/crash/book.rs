@@ -7,6 +7,7 @@ use super::limits::{FILLER_BYTES_LONG, FILLER_BYTES_MAX, LONG_ONE_IN};
 use super::verdict::{Fault, Verdict};
 use shardmq_shards::wire::QoS;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// Which subscriptions a stream's messages go to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +64,8 @@ struct Stream {
     qos: QoS,
     topic: String,
     fates: Vec<Fate>,
+    /// The first messages behind a publisher that came back without a session: order is promised within one connection, or session, only.
+    anew: Vec<usize>,
 }
 
 /// Who listens, and what has arrived there.
@@ -106,7 +109,7 @@ impl Book {
     pub fn open_stream(&mut self, class: Class, qos: QoS) -> StreamId {
         let id = StreamId(self.streams.len());
         let topic = format!("{}/{}", class.topic_prefix(), id.0);
-        self.streams.push(Stream { class, qos, topic, fates: Vec::new() });
+        self.streams.push(Stream { class, qos, topic, fates: Vec::new(), anew: Vec::new() });
         id
     }
 
@@ -136,6 +139,12 @@ impl Book {
         let fates = &mut self.streams[stream.0].fates;
         fates.push(Fate::Open);
         MessageId { stream, sequence: fates.len() - 1 }
+    }
+
+    /// The stream's publisher has given up what it had not got acknowledged: what comes from now on may overtake what came before.
+    pub fn begin_anew(&mut self, stream: StreamId) {
+        let stream = &mut self.streams[stream.0];
+        stream.anew.push(stream.fates.len());
     }
 
     /// The message has to arrive at every audience of its class.
@@ -222,11 +231,14 @@ impl Book {
             verdict.fault(Fault::WillLeft, what);
         }
         let is_ordered = !audience.is_shared && stream.class == Class::Data;
-        match audience.latest(message.stream) {
-            Some(latest) if count == 0 && is_ordered && latest > message.sequence => {
-                verdict.fault(Fault::Reordered, || format!("{} after {latest}", what()));
-            }
-            _ => {}
+        let end = stream.anew.iter().find(|&&first| first > message.sequence);
+        let end = end.copied().unwrap_or(stream.fates.len());
+        let overtaken_by = audience.last_within(message.stream, message.sequence + 1..end);
+        if count == 0
+            && is_ordered
+            && let Some(latest) = overtaken_by
+        {
+            verdict.fault(Fault::Reordered, || format!("{} after {latest}", what()));
         }
         audience.enter(message);
     }
@@ -236,6 +248,13 @@ impl Audience {
     fn count(&self, message: MessageId) -> u8 {
         let counts = self.arrivals.get(message.stream.0);
         counts.and_then(|counts| counts.get(message.sequence)).copied().unwrap_or(0)
+    }
+
+    /// The last of these messages that arrived.
+    fn last_within(&self, stream: StreamId, mut sequences: Range<usize>) -> Option<usize> {
+        let latest = self.latest(stream)?;
+        sequences.end = sequences.end.min(latest + 1);
+        sequences.rev().find(|&sequence| self.count(MessageId { stream, sequence }) > 0)
     }
 
     fn latest(&self, stream: StreamId) -> Option<usize> {
@@ -361,6 +380,21 @@ mod tests {
             case.arrive(message);
         }
         assert_eq!(case.faults(), [Fault::Reordered]);
+    }
+
+    #[test]
+    fn a_publisher_that_came_back_without_its_session_may_overtake_itself() {
+        for (anew, faults) in [(true, vec![]), (false, vec![Fault::Reordered])] {
+            let mut case = Case::new(Class::Data, QoS::AtLeastOnce);
+            let before = case.send(true);
+            if anew {
+                case.book.begin_anew(case.stream);
+            }
+            let behind = case.send(true);
+            case.arrive(behind);
+            case.arrive(before);
+            assert_eq!(case.faults(), faults);
+        }
     }
 
     #[test]

@@ -47,6 +47,14 @@ impl Publisher {
     }
 }
 
+impl Publisher {
+    /// Without a session nothing of the connection before is sent again.
+    fn begin_anew(&mut self, world: &mut World) {
+        self.unacknowledged.clear();
+        self.streams.iter().for_each(|&stream| world.book.begin_anew(stream));
+    }
+}
+
 impl Role for Publisher {
     fn wants_link(&mut self, world: &mut World) -> bool {
         matches!(world.stage, Stage::Settle | Stage::Traffic)
@@ -63,7 +71,7 @@ impl Role for Publisher {
                     world.book.make_due(message);
                 }
             }
-            Event::Closed if client.expiry_secs == 0 => self.unacknowledged.clear(),
+            Event::Closed if client.expiry_secs == 0 => self.begin_anew(world),
             _ => {}
         }
     }
@@ -81,7 +89,7 @@ impl Role for Publisher {
         if world.random.one_in(BREAK_ONE_IN) {
             client.abandon();
             if client.expiry_secs == 0 {
-                self.unacknowledged.clear();
+                self.begin_anew(world);
             }
         }
     }
