@@ -2,6 +2,7 @@
 
 mod authentication;
 mod broker;
+mod cleaning;
 mod client;
 mod conformance_transport;
 mod connections;

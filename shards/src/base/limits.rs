@@ -34,8 +34,9 @@ pub const DISK_RETRY_EVERY: Duration = Duration::from_secs(1);
 pub const LOG_STOP_MAX: Duration = Duration::from_secs(3);
 /// Segments of a log that are made below the watermark too: the one that is written, and two for records that free space.
 pub const RESERVE_SEGMENTS: usize = 3;
-/// Segments that a log keeps to use again: what the next start makes ready at once. More go back to the file system.
-pub const RETIRED_SEGMENTS_KEPT: usize = RESERVE_SEGMENTS;
+/// Segments that a log keeps to use again: a round of cleaning frees one at a time, unless the log is large. More go back to the file system, but for
+/// what a start makes ready at once.
+pub const RETIRED_SEGMENTS_KEPT: usize = 1;
 /// The largest variable byte integer (MQTT 5 section 1.5.5): four bytes of seven bits.
 pub const VARIABLE_INTEGER_MAX: u32 = 268_435_455;
 /// Bytes of a variable byte integer (MQTT 5 section 1.5.5).

@@ -10,6 +10,8 @@ use crate::log::{DiskDone, DiskRequest, Room};
 pub(super) struct LogState {
     /// When the disk is asked again for the room that it did not have.
     retry_at: Option<Time>,
+    /// The operator's log says that the log is being cleaned.
+    cleaning: bool,
     ending: Ending,
 }
 
@@ -58,6 +60,25 @@ impl Seat {
             self.shard.retry_log_room();
             self.log.retry_at = Some(now + DISK_RETRY_EVERY);
         }
+    }
+
+    /// A round of cleaning has begun or ended.
+    pub(super) fn tell_cleaning(&mut self) {
+        let Some(journal) =
+            self.shard.log().journal().filter(|_| self.shard.is_cleaning() != self.log.cleaning)
+        else {
+            return;
+        };
+        self.log.cleaning = !self.log.cleaning;
+        let (shard, (segments, bytes)) = (self.port.own().index(), journal.used());
+        let what = if self.log.cleaning { "begins" } else { "ends" };
+        tracing::debug!(
+            shard,
+            segments,
+            bytes,
+            live = self.shard.live_log_bytes(),
+            "a round of cleaning {what}"
+        );
     }
 
     /// When the log wants a turn.

@@ -252,6 +252,7 @@ impl Seat {
             }
         }
         self.send_claims();
+        self.tell_cleaning();
         self.publish_progress();
         self.port.ring_peers();
         for peer in self.shard.lanes_waited_for().iter() {

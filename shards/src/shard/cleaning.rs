@@ -153,8 +153,8 @@ impl Shard {
         let journal = self.log.journal()?;
         let (_, used) = journal.used();
         let (live, segment) = (self.live_log_bytes(), journal.segment_bytes());
-        let wanted = used > live / 8 * CLEAN_FROM_EIGHTHS + segment;
-        let through = self.log.full_through(used / CLEAN_ROUND_PART).filter(|_| wanted);
+        let more = used.saturating_sub(live / 8 * CLEAN_FROM_EIGHTHS + segment);
+        let through = self.log.full_through(more.max(used / CLEAN_ROUND_PART)).filter(|_| more > 0);
         let Some(through) = through else {
             self.cleaning.turn.give_back();
             return None;

@@ -163,7 +163,8 @@ impl Folder {
         self.retired
             .push_back(StoredSegment { segment, bytes: u64::try_from(told.st_size).unwrap_or_default() });
         let room = self.ways.recycle && self.watermark.leaves(&self.path, 0).unwrap_or(false);
-        while self.retired.len() > if room { RETIRED_SEGMENTS_KEPT } else { 0 } {
+        let kept = RETIRED_SEGMENTS_KEPT.max(RESERVE_SEGMENTS.saturating_sub(self.prepared));
+        while self.retired.len() > if room { kept } else { 0 } {
             if let Err(error) = self.give_up_oldest() {
                 // Those behind it stay, too.
                 let path = self.path.display();

@@ -91,12 +91,12 @@ impl Keeper {
         Builder::new().name("shardmq-keeper".to_owned()).spawn(move || {
             let mut waiting: Vec<VecDeque<Chore>> = folders.iter().map(|_| VecDeque::new()).collect();
             for (log, chore) in chores_in.iter() {
-                waiting[log].push_back(chore);
+                put_behind(&mut waiting[log], chore);
                 while waiting.iter().any(|chores| !chores.is_empty()) {
                     for (chores, (folder, answer)) in waiting.iter_mut().zip(&mut folders) {
                         chores.pop_front().into_iter().for_each(|chore| carry_out(folder, answer, chore));
                     }
-                    chores_in.try_iter().for_each(|(log, chore)| waiting[log].push_back(chore));
+                    chores_in.try_iter().for_each(|(log, chore)| put_behind(&mut waiting[log], chore));
                 }
             }
         })?;
@@ -108,6 +108,14 @@ impl Keeper {
             }
         })?;
         Ok(ports)
+    }
+}
+
+/// What gives a segment up goes before what makes one ready: that may use it then, and needs not be written full.
+fn put_behind(chores: &mut VecDeque<Chore>, chore: Chore) {
+    match chore {
+        Chore::Retire { .. } => chores.push_front(chore),
+        Chore::Prepare { .. } => chores.push_back(chore),
     }
 }
 

@@ -59,7 +59,7 @@ fn what_is_retired_is_used_again_under_the_new_name() {
     for id in 1..=5 {
         folder.prepare(SegmentId(id), BYTES).expect("there is room");
     }
-    let inode = std::fs::metadata(folder.path_of(SegmentId(3))).expect("it is there").ino();
+    let inode = std::fs::metadata(folder.path_of(SegmentId(5))).expect("it is there").ino();
     for id in 1..=5 {
         folder.retire(SegmentId(id));
         let kept = id.saturating_sub(RETIRED_SEGMENTS_KEPT as u64) + 1;
@@ -72,11 +72,26 @@ fn what_is_retired_is_used_again_under_the_new_name() {
     folder.prepare(SegmentId(6), BYTES).expect("there is room");
     assert_eq!(std::fs::metadata(folder.path_of(SegmentId(6))).expect("it is there").ino(), inode);
     // Another size is another file.
+    folder.retire(SegmentId(6));
     folder.prepare(SegmentId(7), 2 * BYTES).expect("there is room");
-    assert_eq!(names(folder.path()), [4, 5, 6, 7].map(|id| segment_name(SegmentId(id))));
+    assert_eq!(names(folder.path()), [6, 7].map(|id| segment_name(SegmentId(id))));
     let stored = Folder::stored(folder.path()).expect("readable");
-    let expected = [(4, BYTES), (5, BYTES), (6, BYTES), (7, 2 * BYTES)];
+    let expected = [(6, BYTES), (7, 2 * BYTES)];
     assert_eq!(stored, expected.map(|(id, bytes)| StoredSegment { segment: SegmentId(id), bytes }));
+}
+
+#[test]
+fn what_a_start_makes_ready_at_once_is_kept_for_it() {
+    let scratch = Scratch::new();
+    let mut before = folder(&scratch, Watermark::Bytes(0));
+    for id in 1..=5 {
+        before.prepare(SegmentId(id), BYTES).expect("there is room");
+    }
+    let mut folder = folder(&scratch, Watermark::Bytes(0));
+    (1..=5).for_each(|id| folder.retire(SegmentId(id)));
+    assert_eq!(names(folder.path()), [3, 4, 5].map(|id| segment_name(SegmentId(id))));
+    (6..9).for_each(|id| drop(folder.prepare(SegmentId(id), BYTES).expect("there is room")));
+    assert_eq!(names(folder.path()), [6, 7, 8].map(|id| segment_name(SegmentId(id))));
 }
 
 #[test]
