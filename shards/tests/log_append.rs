@@ -68,7 +68,7 @@ fn append_message(log: &mut Log, number: u64) {
         copies: Cow::Borrowed(std::slice::from_ref(&copy)),
         retained: false,
         open: false,
-        group: None,
+        groups: Cow::Borrowed(&[]),
     }));
 }
 

@@ -1,5 +1,6 @@
 //! A record in one line, for `shardmq log dump`. Payloads are told by their length.
 
+use shardmq_shards::base::kept::ParkedId;
 use shardmq_shards::base::lsn::Lsn;
 use shardmq_shards::log::{
     BodyId, BodyRecord, Cause, CopyEntry, CopyState, Destination, MessageRecord, Occasion, Origin,
@@ -17,6 +18,16 @@ impl Display for Number {
     }
 }
 
+/// What is parked: the number of its record, and which of the record's groups it is for.
+struct Name(ParkedId);
+
+impl Display for Name {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        Number(self.0.record).fmt(f)?;
+        if self.0.nth == 0 { Ok(()) } else { write!(f, "/{}", self.0.nth) }
+    }
+}
+
 /// What a record says, its kind first.
 pub struct Described<'a, 'r>(pub &'a Record<'r>);
 
@@ -30,13 +41,14 @@ impl Display for Described<'_, '_> {
             Record::Stopped => f.write_str("stopped"),
             Record::Message(message) => describe_message(f, message),
             Record::Copies(more) => {
-                write!(f, "copies body={} parked={}", Number(more.body.0), Number(more.parked))?;
+                write!(f, "copies body={}", Number(more.body.0))?;
+                more.parked.iter().try_for_each(|parked| write!(f, " parked={}", Name(*parked)))?;
                 describe_copies(f, &more.copies)?;
                 f.write_str(if more.last { " last" } else { "" })
             }
             Record::Mark { source, lsn } => write!(f, "mark source={source} lsn={}", Number(*lsn)),
             Record::Parked(parked) => describe_parked(f, parked),
-            Record::Unparked { parked } => write!(f, "unparked parked={}", Number(*parked)),
+            Record::Unparked { parked } => write!(f, "unparked parked={}", Name(*parked)),
             Record::Retained(body) => {
                 f.write_str("retained")?;
                 describe_body(f, body)
@@ -131,18 +143,14 @@ fn describe_message(f: &mut Formatter<'_>, message: &MessageRecord<'_>) -> Resul
     describe_cause(f, message.cause)?;
     describe_destinations(f, &message.destinations)?;
     describe_copies(f, &message.copies)?;
-    if let Some(group) = &message.group {
-        write!(f, " group={group:?}")?;
-    }
+    message.groups.iter().try_for_each(|group| write!(f, " group={group:?}"))?;
     f.write_str(if message.retained { " retained" } else { "" })?;
     f.write_str(if message.open { " open" } else { "" })
 }
 
 fn describe_parked(f: &mut Formatter<'_>, parked: &ParkedRecord<'_>) -> Result {
     f.write_str("parked")?;
-    if let Some(number) = parked.parked {
-        write!(f, " parked={}", Number(number))?;
-    }
+    parked.parked.iter().try_for_each(|parked| write!(f, " parked={}", Name(*parked)))?;
     match &parked.occasion {
         Occasion::At(due) => write!(f, " at={due:?}")?,
         Occasion::Slot => f.write_str(" slot")?,
@@ -180,7 +188,7 @@ fn describe_cause(f: &mut Formatter<'_>, cause: Cause) -> Result {
         Cause::None => Ok(()),
         Cause::Received(session, id) => write!(f, " received={}/{}", session.0, id.get()),
         Cause::Will(session) => write!(f, " will-of={}", session.0),
-        Cause::Parked(number) => write!(f, " was-parked={}", Number(number)),
+        Cause::Parked(parked) => write!(f, " was-parked={}", Name(parked)),
     }
 }
 

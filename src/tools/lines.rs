@@ -2,7 +2,7 @@
 
 use super::message_line::{LineError, MessageLine};
 use serde::{Deserialize, Serialize};
-use shardmq_shards::base::kept::{CopyNumber, SessionNumber};
+use shardmq_shards::base::kept::{CopyNumber, ParkedId, SessionNumber};
 use shardmq_shards::base::lsn::Lsn;
 use shardmq_shards::base::time::Time;
 use shardmq_shards::log::{
@@ -332,7 +332,7 @@ impl Importer {
             Line::Waiting(waiting) => {
                 let occasion = waiting.occasion()?;
                 let body = self.messages.add(waiting.message.to_message()?);
-                self.image.parked.insert(body.0, ParkedImage { occasion, body });
+                self.image.parked.insert(ParkedId::alone(body.0), ParkedImage { occasion, body });
             }
         }
         Ok(())

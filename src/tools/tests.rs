@@ -1,7 +1,7 @@
 //! What is exported is imported.
 
 use super::lines::{Importer, Line, lines_of};
-use shardmq_shards::base::kept::{CopyNumber, SessionNumber};
+use shardmq_shards::base::kept::{CopyNumber, ParkedId, SessionNumber};
 use shardmq_shards::base::lsn::Lsn;
 use shardmq_shards::base::time::Time;
 use shardmq_shards::log::{
@@ -96,7 +96,7 @@ fn image() -> ShardImage {
     ];
     for occasion in occasions {
         let body = body(&mut image, b"parked");
-        image.parked.insert(body.0, ParkedImage { occasion, body });
+        image.parked.insert(ParkedId::alone(body.0), ParkedImage { occasion, body });
     }
     image
 }

@@ -1,5 +1,6 @@
 //! Names of what the log keeps, carried by layers that know nothing of the log.
 
+use super::lsn::Lsn;
 use std::num::NonZeroU64;
 
 /// A durable session in all logs: the epoch of the claim that made it, never given twice.
@@ -30,6 +31,22 @@ pub struct KeptCopy {
     pub number: CopyNumber,
     /// Its message.
     pub body: BodyKey,
+}
+
+/// A message in nobody's queue, as the log names it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ParkedId {
+    /// The record that parked it, which is the name of its message, too.
+    pub record: Lsn,
+    /// Which of the groups that the record parks it for; 0 where that is its only purpose.
+    pub nth: u32,
+}
+
+impl ParkedId {
+    /// What has a record of its own.
+    pub fn alone(record: Lsn) -> ParkedId {
+        ParkedId { record, nth: 0 }
+    }
 }
 
 /// Where the last whole record of something lies in its log: the number of the segment, or of an earlier one. Recovery that begins there has it.

@@ -13,7 +13,7 @@ mod tests;
 pub use records::records_of;
 
 use super::record::{BodyId, CopyEntry, Destination, Occasion, Origin};
-use crate::base::kept::{CopyNumber, SessionNumber, Written};
+use crate::base::kept::{CopyNumber, ParkedId, SessionNumber, Written};
 use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
@@ -37,8 +37,8 @@ pub struct ShardImage {
     pub outbox: BTreeMap<Lsn, (BodyId, Vec<Destination<'static>>)>,
     /// How far the other shards' messages are logged here.
     pub marks: BTreeMap<ShardId, Lsn>,
-    /// Messages in nobody's queue, by the number of their record. Fan-outs stand in `open`.
-    pub parked: BTreeMap<Lsn, ParkedImage>,
+    /// Messages in nobody's queue. Fan-outs stand in `open`.
+    pub parked: BTreeMap<ParkedId, ParkedImage>,
     /// Messages whose fan-out goes on, with the sessions that have their copy, or have had it: a session stands here as often as it got one.
     pub open: BTreeMap<BodyId, Vec<SessionNumber>>,
     /// Of earlier incarnations, the last number recovered, oldest first.
@@ -155,6 +155,6 @@ pub struct WillImage {
 pub struct ParkedImage {
     /// What for.
     pub occasion: Occasion<'static>,
-    /// Its message.
+    /// Its message, which has the number of the record.
     pub body: BodyId,
 }

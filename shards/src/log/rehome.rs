@@ -10,7 +10,7 @@ mod tests;
 use super::image::{BodyImage, ParkedImage, SessionImage, ShardImage};
 use super::record::{BodyId, Occasion};
 use crate::base::hash::HashKey;
-use crate::base::kept::SessionNumber;
+use crate::base::kept::{ParkedId, SessionNumber};
 use crate::base::lsn::Lsn;
 use crate::topics::retained::partition;
 use std::collections::BTreeMap;
@@ -94,6 +94,6 @@ impl Home {
         };
         let name = self.name();
         self.image.bodies.insert(name, body.clone());
-        self.image.parked.insert(name.0, ParkedImage { occasion, body: name });
+        self.image.parked.insert(ParkedId::alone(name.0), ParkedImage { occasion, body: name });
     }
 }

@@ -7,12 +7,12 @@ use super::Shard;
 use super::deliver::CopyHead;
 use super::redispatch::Taken;
 use super::session::SessionKey;
-use crate::base::kept::{BodyKey, CopyNumber, KeptCopy, Written};
+use crate::base::kept::{BodyKey, CopyNumber, KeptCopy, ParkedId, Written};
 use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::log::{
     Bodies, BodyId, BodyRecord, Cause, CopiesRecord, CopyEntry, CopyState, Destination, MessageRecord,
-    Occasion, Origin, ParkedRecord, Record,
+    Origin, Record,
 };
 use crate::mesh::SharedGroup;
 use crate::session::{Incoming, Offered};
@@ -153,6 +153,8 @@ impl Shard {
         let written = self.log.written();
         let lsn = if needed || matches!(facts.cause, Cause::Will(_)) {
             let copies = std::mem::take(&mut self.draft.copies);
+            let groups = self.draft.groups.iter();
+            let groups = groups.map(|group| Cow::Borrowed(self.topics.group_filter(*group)));
             let lsn = self.log.append(&Record::Message(MessageRecord {
                 origin: self.draft.origin,
                 cause: facts.cause,
@@ -161,50 +163,36 @@ impl Shard {
                 copies: Cow::Borrowed(&copies),
                 retained: facts.retained,
                 open: self.draft.open,
-                group: self.draft.groups.first().map(|group| Cow::Borrowed(self.topics.group_filter(*group))),
+                groups: groups.collect(),
             }));
             self.draft.copies = copies;
             lsn
         } else {
             self.use_up(facts.cause)
         };
-        self.park_for_groups(lsn, incoming, written);
+        self.pass_on(lsn, incoming, written);
         self.close_draft(lsn, Some((facts.publisher, written)));
         lsn
     }
 
-    /// Members of shared groups are to be found elsewhere: of the first one the record has said so.
-    fn park_for_groups(&mut self, lsn: Lsn, incoming: &mut Incoming<'_>, written: Written) {
-        let mut parked = lsn;
-        let groups = std::mem::take(&mut self.draft.groups);
-        for (at, group) in groups.into_iter().enumerate() {
-            if at > 0 {
-                // A record has room for one. Lost between the two, it is the one thing of a message that is not recovered with it.
-                let filter = Cow::Borrowed(self.topics.group_filter(group));
-                parked = self.log.append(&Record::Parked(ParkedRecord {
-                    origin: self.draft.origin,
-                    occasion: Occasion::Member { group: filter, sent_on: true },
-                    cause: Cause::None,
-                    taken_from: None,
-                    body: body_record(incoming, None),
-                    parked: None,
-                }));
-            }
+    /// Members of shared groups are to be found elsewhere, as the record has said.
+    fn pass_on(&mut self, record: Lsn, incoming: &mut Incoming<'_>, written: Written) {
+        for (nth, group) in (0..).zip(std::mem::take(&mut self.draft.groups)) {
             let (message, after) = (incoming.message().clone(), self.draft.origin);
             let group = SharedGroup::Key(self.topics.group_key(group));
-            let (send_on, parked) = (true, Some(parked));
+            let (send_on, parked) = (true, Some(ParkedId { record, nth }));
             self.redispatch.push(Taken { message, group, send_on, parked, after, written });
         }
     }
 
     /// A slice of an open fan-out is delivered.
-    pub(super) fn record_slice(&mut self, body: BodyKey, parked: Lsn, last: bool) {
+    pub(super) fn record_slice(&mut self, body: BodyKey, last: bool) {
         let copies = std::mem::take(&mut self.draft.copies);
         let mut lsn = Lsn::NONE;
         if last || !copies.is_empty() {
             let body = self.bodies.get(body).id;
             let copies = Cow::Borrowed(&*copies);
-            lsn = self.log.append(&Record::Copies(CopiesRecord { body, parked, copies, last }));
+            lsn = self.log.append(&Record::Copies(CopiesRecord { body, parked: None, copies, last }));
         }
         self.draft.copies = copies;
         self.close_draft(lsn, None);

@@ -11,7 +11,6 @@ use super::unsubscribed::Changed;
 use super::{ConnectionKey, Shard};
 use crate::base::kept::BodyKey;
 use crate::base::limits::{COPIES_PER_TURN, CURSOR_MESSAGES_MAX};
-use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::log::{Cause, Origin};
@@ -214,7 +213,7 @@ impl Shard {
                 self.record_message(&mut incoming, needed, &Facts::none(Cause::None));
             }
             Some(body) => {
-                self.record_slice(*body, Lsn::NONE, last);
+                self.record_slice(*body, last);
                 if last {
                     self.bodies.release(*body);
                 }

@@ -50,8 +50,7 @@ impl Shard {
             self.record_message(incoming, incoming.retain() || durable, &Facts::none(cause))
         };
         self.send_to_peers(incoming, plan, lsn, self.outbox.destinations_of(lsn));
-        // What is parked beside it counts, too.
-        if lsn == Lsn::NONE { lsn } else { self.log.newest() }
+        lsn
     }
 
     /// Logs a message of QoS above 0, and puts it into the outbox as far as others have to log it.
@@ -142,8 +141,7 @@ impl Shard {
             return;
         }
         if needed && !self.planted.is(Bug::ArrivalTakenForOwn) {
-            // What is parked beside it counts, too.
-            self.marks.logged(source, own.max(self.log.newest()), lsn);
+            self.marks.logged(source, own, lsn);
         } else if kept {
             self.marks.note(source, lsn);
         }

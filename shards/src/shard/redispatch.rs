@@ -7,7 +7,7 @@ use super::outbox::Sent;
 use super::peers::LaneWaiter;
 use super::publish::Publisher;
 use super::session::SessionKey;
-use crate::base::kept::Written;
+use crate::base::kept::{ParkedId, Written};
 use crate::base::limits::{REDISPATCH_WAITING_MAX, REDISPATCHED_PER_TURN, RELIEF_COPIES_MAX};
 use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
@@ -31,8 +31,8 @@ pub(super) struct Taken {
     pub(super) group: SharedGroup,
     /// Nobody here could take it: it goes to another shard, and whoever is there takes it or drops it.
     pub(super) send_on: bool,
-    /// The log has it under this number.
-    pub(super) parked: Option<Lsn>,
+    /// The log has it under this name.
+    pub(super) parked: Option<ParkedId>,
     /// Where it came from: it goes when that is committed, for where it goes nobody would know that it never happened.
     pub(super) after: Origin,
     /// Where its last record lies.
@@ -114,14 +114,15 @@ impl Shard {
             let session = self.sessions.get(key).expect("its copies are taken back").number;
             after = self.bodies.get(kept.body).origin;
             let group = Cow::Borrowed(self.topics.group_filter(group));
-            parked = Some(self.log.append(&Record::Parked(ParkedRecord {
+            let record = self.log.append(&Record::Parked(ParkedRecord {
                 origin: Origin::Own,
                 occasion: Occasion::Member { group, sent_on: false },
                 cause: Cause::None,
                 taken_from: Some((session, kept.number)),
                 body: BodyRecord::of(&copy.message, None),
                 parked: None,
-            })));
+            }));
+            parked = Some(ParkedId::alone(record));
             self.bodies.release(kept.body);
         }
         let group = SharedGroup::Key(self.topics.group_key(group));

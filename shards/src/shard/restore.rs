@@ -9,8 +9,7 @@ use super::interest::Afterwards;
 use super::publish::Publisher;
 use super::session::{Session, SessionKey};
 use super::will_queue::KeptMessage;
-use crate::base::kept::{SessionNumber, Written};
-use crate::base::lsn::Lsn;
+use crate::base::kept::{ParkedId, SessionNumber, Written};
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
 use crate::log::{
@@ -194,14 +193,14 @@ impl Shard {
     }
 }
 
-/// A message that was parked under `number`.
-fn restored_message(number: Lsn, body: &BodyImage, of: Publisher) -> KeptMessage {
+/// A message that was parked under this name.
+fn restored_message(parked: ParkedId, body: &BodyImage, of: Publisher) -> KeptMessage {
     let keep = Keep { publisher: body.publisher, room: Room::Open };
     KeptMessage {
         message: body.message.clone(),
         of,
         keep: body.message.retain().then_some(keep),
-        cause: Cause::Parked(number),
+        cause: Cause::Parked(parked),
         written: Written::default(),
     }
 }

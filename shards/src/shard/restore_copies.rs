@@ -6,7 +6,6 @@ use super::publish::Publisher;
 use super::redispatch::Taken;
 use super::session::SessionKey;
 use crate::base::kept::{BodyKey, CopyNumber, KeptCopy, SessionNumber, Written};
-use crate::base::lsn::Lsn;
 use crate::base::time::Time;
 use crate::log::{BodyId, BodyImage, CopyEntry, CopyState, Occasion, Origin, SessionImage, ShardImage};
 use crate::mesh::SharedGroup;
@@ -157,7 +156,7 @@ impl Shard {
             let last = slices.peek().is_none();
             self.draft.resume(body, &mut self.bodies);
             self.deliver(now, &mut incoming, &routes, slice, publisher);
-            self.record_slice(body, Lsn::NONE, last);
+            self.record_slice(body, last);
             if last {
                 return self.bodies.release(body);
             }

@@ -7,7 +7,7 @@ use super::Shard;
 use super::peers::LaneWaiter;
 use super::publish::Publisher;
 use super::session::SessionKey;
-use crate::base::kept::Written;
+use crate::base::kept::{ParkedId, Written};
 use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
 use crate::log::{BodyRecord, Cause, Occasion, Origin, ParkedRecord, Record};
@@ -104,7 +104,7 @@ impl Shard {
             ParkedRecord { origin: Origin::Own, occasion, cause, taken_from: None, body, parked: None };
         let written = self.log.written();
         let parked = self.log.append(&Record::Parked(record));
-        KeptMessage { cause: Cause::Parked(parked), written, ..kept }
+        KeptMessage { cause: Cause::Parked(ParkedId::alone(parked)), written, ..kept }
     }
 
     /// What was parked is gone without having been published.

@@ -5,7 +5,7 @@ use super::cleaning::{Share, Stage};
 use super::session::{Session, SessionKey};
 use super::session_log::head;
 use super::will_queue::KeptMessage;
-use crate::base::kept::{CopyNumber, Written};
+use crate::base::kept::{CopyNumber, ParkedId, Written};
 use crate::base::limits::QUEUE_RECORD_COPIES;
 use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
@@ -229,7 +229,7 @@ impl Shard {
     }
 }
 
-fn parked_again<'a>(parked: Lsn, occasion: Occasion<'a>, body: BodyRecord<'a>) -> Record<'a> {
+fn parked_again<'a>(parked: ParkedId, occasion: Occasion<'a>, body: BodyRecord<'a>) -> Record<'a> {
     Record::Parked(ParkedRecord {
         origin: Origin::Own,
         occasion,

@@ -22,6 +22,7 @@ mod keeping;
 mod lanes;
 mod malformed;
 mod network;
+mod passing_on;
 mod permission;
 mod platter;
 mod publishing;

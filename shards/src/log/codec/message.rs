@@ -46,14 +46,15 @@ fn take_publisher(take: &mut Take<'_>) -> Taken<PublisherMark> {
 }
 
 pub(super) fn put_message(put: &mut Put<'_>, message: &MessageRecord<'_>) {
-    put.u8(bits([message.retained, message.open, message.group.is_some()]));
+    put.u8(bits([message.retained, message.open, !message.groups.is_empty()]));
     put_origin(put, message.origin);
     put_cause(put, message.cause);
     put_body(put, &message.body);
     put_destinations(put, &message.destinations);
     put_copies(put, &message.copies);
-    if let Some(group) = &message.group {
-        put.str(group);
+    if !message.groups.is_empty() {
+        put.count(message.groups.len());
+        message.groups.iter().for_each(|group| put.str(group));
     }
 }
 
@@ -67,8 +68,12 @@ pub(super) fn take_message<'a>(take: &mut Take<'a>) -> Taken<MessageRecord<'a>> 
         copies: take_copies(take)?,
         retained: bit(flags, 0),
         open: bit(flags, 1),
-        group: bit(flags, 2).then(|| take.str("group").map(Cow::Borrowed)).transpose()?,
+        groups: if bit(flags, 2) { take_groups(take)? } else { Cow::Borrowed(&[]) },
     })
+}
+
+fn take_groups<'a>(take: &mut Take<'a>) -> Taken<Cow<'a, [Cow<'a, str>]>> {
+    take.list(|take| take.str("group").map(Cow::Borrowed)).map(Cow::Owned)
 }
 
 pub(super) fn put_origin(put: &mut Put<'_>, origin: Origin) {
@@ -104,7 +109,7 @@ fn put_cause(put: &mut Put<'_>, cause: Cause) {
         }
         Cause::Parked(parked) => {
             put.u8(3);
-            put.lsn(parked);
+            put.parked(parked);
         }
     }
 }
@@ -114,7 +119,7 @@ fn take_cause(take: &mut Take<'_>) -> Taken<Cause> {
         0 => Ok(Cause::None),
         1 => Ok(Cause::Received(take.session()?, take.packet_id()?)),
         2 => Ok(Cause::Will(take.session()?)),
-        3 => Ok(Cause::Parked(take.lsn()?)),
+        3 => Ok(Cause::Parked(take.parked()?)),
         _ => Err(RecordError::Field("cause")),
     }
 }
@@ -197,17 +202,19 @@ pub(super) fn take_copies<'a>(take: &mut Take<'a>) -> Taken<Cow<'a, [CopyEntry]>
 }
 
 pub(super) fn put_more_copies(put: &mut Put<'_>, more: &CopiesRecord<'_>) {
-    put.u8(bits([more.last]));
+    put.u8(bits([more.last, more.parked.is_some()]));
     put.lsn(more.body.0);
-    put.lsn(more.parked);
+    if let Some(parked) = more.parked {
+        put.parked(parked);
+    }
     put_copies(put, &more.copies);
 }
 
 pub(super) fn take_more_copies<'a>(take: &mut Take<'a>) -> Taken<CopiesRecord<'a>> {
-    let flags = take.flags(1, "copies flags")?;
+    let flags = take.flags(2, "copies flags")?;
     Ok(CopiesRecord {
         body: BodyId(take.lsn()?),
-        parked: take.lsn()?,
+        parked: bit(flags, 1).then(|| take.parked()).transpose()?,
         copies: take_copies(take)?,
         last: bit(flags, 0),
     })
@@ -235,7 +242,7 @@ pub(super) fn put_parked(put: &mut Put<'_>, parked: &ParkedRecord<'_>) {
         put.copy(copy);
     }
     if let Some(first) = parked.parked {
-        put.lsn(first);
+        put.parked(first);
     }
     put_body(put, &parked.body);
 }
@@ -244,7 +251,7 @@ pub(super) fn take_parked<'a>(take: &mut Take<'a>) -> Taken<ParkedRecord<'a>> {
     let flags = take.flags(2, "parked flags")?;
     let (occasion, origin, cause) = (take_occasion(take)?, take_origin(take)?, take_cause(take)?);
     let taken_from = bit(flags, 0).then(|| Ok((take.session()?, take.copy()?))).transpose()?;
-    let parked = bit(flags, 1).then(|| take.lsn()).transpose()?;
+    let parked = bit(flags, 1).then(|| take.parked()).transpose()?;
     Ok(ParkedRecord { occasion, origin, cause, taken_from, body: take_body(take)?, parked })
 }
 

@@ -95,7 +95,7 @@ pub(super) fn encode(record: &Record<'_>, bytes: &mut Vec<u8>) -> u8 {
             PARKED
         }
         Record::Unparked { parked } => {
-            put.lsn(*parked);
+            put.parked(*parked);
             UNPARKED
         }
         Record::Retained(body) => {
@@ -218,7 +218,7 @@ fn take_record<'a>(kind: u8, take: &mut Take<'a>) -> Taken<Record<'a>> {
         MESSAGE => Record::Message(take_message(take)?),
         COPIES => Record::Copies(take_more_copies(take)?),
         PARKED => Record::Parked(take_parked(take)?),
-        UNPARKED => Record::Unparked { parked: take.lsn()? },
+        UNPARKED => Record::Unparked { parked: take.parked()? },
         RETAINED => Record::Retained(take_body(take)?),
         RETAINED_CLEARED => Record::RetainedCleared { topic: Cow::Borrowed(take.str("topic")?) },
         MARK => Record::Mark { source: take.shard()?, lsn: take.lsn()? },

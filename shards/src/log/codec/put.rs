@@ -1,6 +1,6 @@
 //! Writing the fields of a record, little-endian.
 
-use crate::base::kept::{CopyNumber, SessionNumber};
+use crate::base::kept::{CopyNumber, ParkedId, SessionNumber};
 use crate::base::lsn::Lsn;
 use crate::base::time::Time;
 use crate::wire::PacketId;
@@ -61,6 +61,11 @@ impl<'b> Put<'b> {
     #[inline]
     pub(super) fn lsn(&mut self, lsn: Lsn) {
         self.u64(lsn.0);
+    }
+
+    pub(super) fn parked(&mut self, parked: ParkedId) {
+        self.lsn(parked.record);
+        self.varint(u64::from(parked.nth));
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! Records of every kind, made from a seed: for the tests of the codec and of what is built on it.
 
 use super::*;
-use crate::base::kept::{CopyNumber, SessionNumber};
+use crate::base::kept::{CopyNumber, ParkedId, SessionNumber};
 use crate::base::lsn::Lsn;
 use crate::base::random::Random;
 use crate::base::shard_set::{SHARDS_MAX, ShardId};
@@ -108,6 +108,10 @@ impl Scribe {
         }
     }
 
+    fn parked(&mut self) -> ParkedId {
+        ParkedId { record: self.lsn(), nth: self.u32() }
+    }
+
     fn origin(&mut self) -> Origin {
         if self.flag() { Origin::Own } else { Origin::Peer { source: self.shard(), lsn: self.lsn() } }
     }
@@ -117,7 +121,7 @@ impl Scribe {
             0 => Cause::None,
             1 => Cause::Received(self.session(), self.packet_id()),
             2 => Cause::Will(self.session()),
-            _ => Cause::Parked(self.lsn()),
+            _ => Cause::Parked(self.parked()),
         }
     }
 
@@ -228,11 +232,11 @@ impl Scribe {
                 copies: self.owned(Scribe::entry),
                 retained: self.flag(),
                 open: self.flag(),
-                group: self.some(Scribe::text),
+                groups: self.owned(Scribe::text),
             }),
             COPIES => Record::Copies(CopiesRecord {
                 body: BodyId(self.lsn()),
-                parked: self.lsn(),
+                parked: self.some(Scribe::parked),
                 copies: self.owned(Scribe::entry),
                 last: self.flag(),
             }),
@@ -242,7 +246,7 @@ impl Scribe {
                 cause: self.cause(),
                 taken_from: self.some(|scribe| (scribe.session(), scribe.copy())),
                 body: self.body(),
-                parked: self.some(Scribe::lsn),
+                parked: self.some(Scribe::parked),
             }),
             later => self.small_record_of(later),
         }
@@ -257,7 +261,7 @@ impl Scribe {
             RECEIVED => Record::Received { session, packet_id: self.packet_id() },
             RELEASED => Record::Released { session, packet_id: self.packet_id() },
             MARK => Record::Mark { source: self.shard(), lsn: self.lsn() },
-            UNPARKED => Record::Unparked { parked: self.lsn() },
+            UNPARKED => Record::Unparked { parked: self.parked() },
             RETAINED => Record::Retained(self.body()),
             RETAINED_CLEARED => Record::RetainedCleared { topic: self.text() },
             BODY => Record::Body { body: BodyId(self.lsn()), origin: self.origin(), content: self.body() },

@@ -1,7 +1,7 @@
 //! Reading the fields of a record. Any bytes may come: what does not read is an error, never a panic.
 
 use super::RecordError;
-use crate::base::kept::{CopyNumber, SessionNumber};
+use crate::base::kept::{CopyNumber, ParkedId, SessionNumber};
 use crate::base::lsn::Lsn;
 use crate::base::shard_set::{SHARDS_MAX, ShardId};
 use crate::base::time::Time;
@@ -100,6 +100,10 @@ impl<'a> Take<'a> {
     #[inline]
     pub(super) fn lsn(&mut self) -> Taken<Lsn> {
         self.u64().map(Lsn)
+    }
+
+    pub(super) fn parked(&mut self) -> Taken<ParkedId> {
+        Ok(ParkedId { record: self.lsn()?, nth: self.varint32("group")? })
     }
 
     #[inline]

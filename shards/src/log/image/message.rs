@@ -1,7 +1,7 @@
 //! Records of messages: what they bring, and what they use up.
 
 use super::{BodyImage, ParkedImage, SessionImage, ShardImage};
-use crate::base::kept::{CopyNumber, SessionNumber};
+use crate::base::kept::{CopyNumber, ParkedId, SessionNumber};
 use crate::base::lsn::Lsn;
 use crate::log::record::{
     BodyId, BodyRecord, Cause, CopiesRecord, CopyEntry, Destination, MessageRecord, Occasion, Origin,
@@ -24,16 +24,15 @@ impl ShardImage {
         if record.open {
             self.open.insert(body, record.copies.iter().map(|copy| copy.session).collect());
         }
-        if let Some(group) = &record.group {
-            let group = Cow::Owned(group.to_string());
-            self.parked
-                .insert(lsn, ParkedImage { occasion: Occasion::Member { group, sent_on: true }, body });
+        for (nth, group) in (0..).zip(&*record.groups) {
+            let occasion = Occasion::Member { group: Cow::Owned(group.to_string()), sent_on: true };
+            self.parked.insert(ParkedId { record: lsn, nth }, ParkedImage { occasion, body });
         }
         if !record.destinations.is_empty() {
             let destinations = record.destinations.iter().map(Destination::to_static).collect();
             self.outbox.insert(lsn, (body, destinations));
         }
-        let is_parked = record.open || record.group.is_some();
+        let is_parked = record.open || !record.groups.is_empty();
         if is_parked || !record.destinations.is_empty() || !record.copies.is_empty() {
             let publisher = record.body.publisher;
             let written = self.segment;
@@ -85,8 +84,8 @@ impl ShardImage {
 
     pub(super) fn add_late_copies(&mut self, more: &CopiesRecord<'_>) {
         self.add_copies(more.body, &more.copies);
-        if more.parked != Lsn::NONE {
-            self.parked.remove(&more.parked);
+        if let Some(parked) = more.parked {
+            self.parked.remove(&parked);
         } else if more.last {
             self.open.remove(&more.body);
         } else if let Some(done) = self.open.get_mut(&more.body) {
@@ -95,10 +94,10 @@ impl ShardImage {
     }
 
     pub(super) fn park(&mut self, lsn: Lsn, record: &ParkedRecord<'_>) {
-        let parked = record.parked.unwrap_or(lsn);
+        let parked = record.parked.unwrap_or(ParkedId::alone(lsn));
         let body = match &record.occasion {
             Occasion::FanOut { body, .. } => *body,
-            _ => BodyId(parked),
+            _ => BodyId(parked.record),
         };
         let taken = record.taken_from.and_then(|(session, copy)| self.take_copy(session, copy));
         let origin = match (record.origin, taken.and_then(|body| self.bodies.get(&body))) {

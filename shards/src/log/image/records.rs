@@ -1,7 +1,7 @@
 //! An image as records again: what a fresh log begins with.
 
 use super::{SessionImage, ShardImage, WillImage};
-use crate::base::kept::{CopyNumber, SessionNumber};
+use crate::base::kept::{CopyNumber, ParkedId, SessionNumber};
 use crate::base::limits::QUEUE_RECORD_COPIES;
 use crate::base::lsn::Lsn;
 use crate::log::record::{
@@ -38,9 +38,8 @@ impl ShardImage {
     fn body_records(&self) -> impl Iterator<Item = Record<'_>> {
         let alone = self.bodies.iter().filter(|(body, image)| {
             let lsn = &body.0;
-            let brought = self.outbox.contains_key(lsn)
-                || self.parked.contains_key(lsn)
-                || self.open.contains_key(body);
+            let brought =
+                self.outbox.contains_key(lsn) || self.has_parked(*lsn) || self.open.contains_key(body);
             !brought || image.origin != Origin::Own
         });
         alone.map(|(body, image)| Record::Body {
@@ -48,6 +47,11 @@ impl ShardImage {
             origin: image.origin,
             content: BodyRecord::of(&image.message, image.publisher),
         })
+    }
+
+    fn has_parked(&self, record: Lsn) -> bool {
+        let first = self.parked.range(ParkedId::alone(record)..).next();
+        first.is_some_and(|(parked, _)| parked.record == record)
     }
 
     fn outbox_records(&self) -> impl Iterator<Item = Record<'_>> {
@@ -60,22 +64,22 @@ impl ShardImage {
 
     fn parked_records(&self) -> impl Iterator<Item = Record<'_>> {
         let parked = self.parked.iter();
-        let parked = parked.map(|(number, parked)| self.parked_record(*number, parked.occasion.clone()));
+        let parked = parked.map(|(id, parked)| self.parked_record(*id, parked.occasion.clone()));
         let open = self.open.iter().map(|(body, done)| {
             let done = Cow::Borrowed(done.as_slice());
-            self.parked_record(body.0, Occasion::FanOut { done, body: *body })
+            self.parked_record(ParkedId::alone(body.0), Occasion::FanOut { done, body: *body })
         });
         parked.chain(open)
     }
 
-    fn parked_record<'a>(&'a self, number: Lsn, occasion: Occasion<'a>) -> Record<'a> {
+    fn parked_record<'a>(&'a self, parked: ParkedId, occasion: Occasion<'a>) -> Record<'a> {
         Record::Parked(ParkedRecord {
             origin: Origin::Own,
             occasion,
             cause: Cause::None,
             taken_from: None,
-            body: self.body_of(BodyId(number)),
-            parked: Some(number),
+            body: self.body_of(BodyId(parked.record)),
+            parked: Some(parked),
         })
     }
 }

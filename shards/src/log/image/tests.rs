@@ -100,7 +100,7 @@ fn message(copies: &[CopyEntry]) -> MessageRecord<'_> {
         copies: Cow::Borrowed(copies),
         retained: false,
         open: false,
-        group: None,
+        groups: Cow::Borrowed(&[]),
     }
 }
 
@@ -207,12 +207,12 @@ fn a_copy_goes_through_its_states_and_its_body_goes_with_the_last_that_needs_it(
 fn an_open_fan_out_stays_until_its_last_copies() {
     let mut told = Told::with(&[ANNA, BERT]);
     let lsn = told.tell(Record::Message(MessageRecord { open: true, ..message(&[copy(ANNA, 0)]) }));
-    let more = |copies, last| CopiesRecord { body: BodyId(lsn), parked: Lsn::NONE, copies, last };
+    let more = |copies, last| CopiesRecord { body: BodyId(lsn), parked: None, copies, last };
     told.tell(Record::Copies(more(Cow::Owned(vec![copy(BERT, 0)]), false)));
     let open = BTreeMap::from([(BodyId(lsn), vec![ANNA, BERT])]);
     assert_eq!((&told.image.open, told.image.parked.len()), (&open, 0));
     let occasion = Occasion::FanOut { done: Cow::Owned(vec![ANNA, BERT]), body: BodyId(lsn) };
-    told.tell(Record::Parked(ParkedRecord { parked: Some(lsn), ..parked(occasion) }));
+    told.tell(Record::Parked(ParkedRecord { parked: Some(ParkedId::alone(lsn)), ..parked(occasion) }));
     told.image.settle();
     assert_eq!((&told.image.open, told.image.parked.len()), (&open, 0), "written again");
     assert_eq!(told.bodies(), [lsn]);
@@ -221,16 +221,17 @@ fn an_open_fan_out_stays_until_its_last_copies() {
 }
 
 #[test]
-fn a_message_may_wait_for_its_group_beside_its_open_fan_out() {
+fn a_message_may_wait_for_its_groups_beside_its_open_fan_out() {
     let mut told = Told::with(&[ANNA]);
-    let group = Some("$share/g/t".into());
-    let lsn = told.tell(Record::Message(MessageRecord { open: true, group, ..message(&[]) }));
-    let occasion = Occasion::Member { group: "$share/g/t".into(), sent_on: true };
-    assert_eq!(told.image.parked[&lsn], ParkedImage { occasion, body: BodyId(lsn) });
+    let groups = Cow::Owned(vec!["$share/g/t".into(), "$share/h/t".into()]);
+    let record = told.tell(Record::Message(MessageRecord { open: true, groups, ..message(&[]) }));
+    let body = BodyId(record);
     let copies = Cow::Owned(vec![copy(ANNA, 0)]);
-    let body = BodyId(lsn);
-    told.tell(Record::Copies(CopiesRecord { body, parked: lsn, copies, last: true }));
-    assert_eq!((told.image.parked.len(), told.image.open.len()), (0, 1));
+    let first = Some(ParkedId { record, nth: 0 });
+    told.tell(Record::Copies(CopiesRecord { body, parked: first, copies, last: true }));
+    let occasion = Occasion::Member { group: "$share/h/t".into(), sent_on: true };
+    let left = BTreeMap::from([(ParkedId { record, nth: 1 }, ParkedImage { occasion, body })]);
+    assert_eq!((&told.image.parked, told.image.open.len()), (&left, 1));
 }
 
 #[test]
@@ -240,9 +241,14 @@ fn what_is_parked_stays_until_it_is_published_dispatched_or_gone() {
     let delayed =
         told.tell(Record::Parked(ParkedRecord { cause: Cause::Received(ANNA, id(3)), ..parked(at.clone()) }));
     assert_eq!(told.anna().received, [id(3)]);
-    assert_eq!(told.image.parked[&delayed], ParkedImage { occasion: at.clone(), body: BodyId(delayed) });
-    let published = told
-        .tell(Record::Message(MessageRecord { cause: Cause::Parked(delayed), ..message(&[copy(ANNA, 0)]) }));
+    assert_eq!(
+        told.image.parked[&ParkedId::alone(delayed)],
+        ParkedImage { occasion: at.clone(), body: BodyId(delayed) }
+    );
+    let published = told.tell(Record::Message(MessageRecord {
+        cause: Cause::Parked(ParkedId::alone(delayed)),
+        ..message(&[copy(ANNA, 0)])
+    }));
     assert!(told.image.parked.is_empty());
 
     let member = Occasion::Member { group: "$share/g/t".into(), sent_on: false };
@@ -251,12 +257,12 @@ fn what_is_parked_stays_until_it_is_published_dispatched_or_gone() {
     assert!(told.anna().copies.is_empty());
     told.tell(Record::Copies(CopiesRecord {
         body: BodyId(taken),
-        parked: taken,
+        parked: Some(ParkedId::alone(taken)),
         copies: Cow::Owned(vec![copy(BERT, 0)]),
         last: true,
     }));
     let gone = told.tell(Record::Parked(parked(at)));
-    told.tell(Record::Unparked { parked: gone });
+    told.tell(Record::Unparked { parked: ParkedId::alone(gone) });
     told.image.settle();
     assert!(told.image.parked.is_empty());
     assert_eq!((told.bodies(), published < taken), (vec![taken], true));
@@ -299,7 +305,7 @@ fn marks_rise_with_what_arrives_and_never_fall() {
     let arrived = told.tell(Record::Parked(ParkedRecord { origin, ..parked(member) }));
     assert_eq!(told.image.marks, BTreeMap::from([(source, Lsn(40)), (other, Lsn(6))]));
     // Where it came from stays known when it is sent on.
-    let cause = Cause::Parked(arrived);
+    let cause = Cause::Parked(ParkedId::alone(arrived));
     let sent_on = told.tell(Record::Message(MessageRecord { cause, ..message(&[copy(ANNA, 1)]) }));
     assert_eq!(told.image.bodies[&BodyId(sent_on)].origin, origin);
 }

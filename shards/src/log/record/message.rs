@@ -1,7 +1,7 @@
 //! Records of messages: their bodies, where they go, whose copies they are, and those that wait in nobody's queue.
 
 use super::BodyId;
-use crate::base::kept::{CopyNumber, SessionNumber};
+use crate::base::kept::{CopyNumber, ParkedId, SessionNumber};
 use crate::base::lsn::Lsn;
 use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
@@ -27,9 +27,10 @@ pub struct MessageRecord<'a> {
     pub retained: bool,
     /// More copies come with [`CopiesRecord`]s, for sessions that match it and have none yet.
     pub open: bool,
-    /// A shared group (its filter) of which nobody here could take it while somebody elsewhere may: it is parked for it under this record's
-    /// number, as [`Occasion::Member`] with `sent_on`. Here, because it must not be recovered without what the record uses up.
-    pub group: Option<Cow<'a, str>>,
+    /// Shared groups (their filters) of which nobody here could take it while somebody elsewhere may: it is parked for each, as
+    /// [`Occasion::Member`] with `sent_on`, under this record's number and the group's place. Here, because it must not be recovered without
+    /// what the record uses up.
+    pub groups: Cow<'a, [Cow<'a, str>]>,
 }
 
 /// Where a message was published.
@@ -56,8 +57,8 @@ pub enum Cause {
     Received(SessionNumber, PacketId),
     /// The will of a durable session.
     Will(SessionNumber),
-    /// What was parked under this number.
-    Parked(Lsn),
+    /// What was parked under this name.
+    Parked(ParkedId),
 }
 
 /// A message's topic, properties, payload, and what decides about its deliveries.
@@ -161,8 +162,8 @@ pub enum CopyState {
 pub struct CopiesRecord<'a> {
     /// Which message.
     pub body: BodyId,
-    /// Parked under this number until now; 0 for the copies of an open fan-out.
-    pub parked: Lsn,
+    /// Parked under this name until now; `None` for the copies of an open fan-out.
+    pub parked: Option<ParkedId>,
     /// For whom.
     pub copies: Cow<'a, [CopyEntry]>,
     /// No more will come: the fan-out is done.
@@ -182,8 +183,8 @@ pub struct ParkedRecord<'a> {
     pub taken_from: Option<(SessionNumber, CopyNumber)>,
     /// The message.
     pub body: BodyRecord<'a>,
-    /// Set where cleaning writes it again: the number under which it was parked first.
-    pub parked: Option<Lsn>,
+    /// Set where cleaning writes it again: the name under which it was parked first.
+    pub parked: Option<ParkedId>,
 }
 
 /// What a parked message waits for.

@@ -13,7 +13,7 @@ pub use message::{
 };
 pub use session::{OfflineRecord, SessionRecord, SubscribedRecord, WillRecord};
 
-use crate::base::kept::{CopyNumber, SessionNumber};
+use crate::base::kept::{CopyNumber, ParkedId, SessionNumber};
 use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::shard_set::ShardId;
 use crate::wire::PacketId;
@@ -103,8 +103,8 @@ pub enum Record<'a> {
     Parked(ParkedRecord<'a>),
     /// What was parked is gone without having been published: expired, or dropped.
     Unparked {
-        /// The number of its [`Record::Parked`].
-        parked: Lsn,
+        /// What.
+        parked: ParkedId,
     },
     /// A retained message, by itself: a QoS 0 one from another shard, or one that cleaning writes again.
     Retained(BodyRecord<'a>),

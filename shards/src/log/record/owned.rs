@@ -77,7 +77,7 @@ impl MessageRecord<'_> {
             body: self.body.into_owned(),
             destinations: own_all(self.destinations),
             copies: own(self.copies),
-            group: self.group.map(own),
+            groups: Cow::Owned(self.groups.iter().cloned().map(own).collect()),
             ..self
         }
     }

@@ -2,7 +2,7 @@
 
 use super::interested::Interested;
 use crate::base::hash::HashKey;
-use crate::base::kept::SessionNumber;
+use crate::base::kept::{ParkedId, SessionNumber};
 use crate::base::lsn::Lsn;
 use crate::log::image::{BodyImage, ParkedImage, ShardImage};
 use crate::log::record::{BodyId, CopyEntry, Destination, Occasion};
@@ -89,6 +89,6 @@ impl ShardImage {
         self.bodies.insert(body, message.clone());
         let group = Cow::Owned(group.to_string());
         let occasion = Occasion::Member { group, sent_on: false };
-        self.parked.insert(body.0, ParkedImage { occasion, body });
+        self.parked.insert(ParkedId::alone(body.0), ParkedImage { occasion, body });
     }
 }

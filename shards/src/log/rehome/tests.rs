@@ -129,7 +129,7 @@ impl World {
         }
         if self.random.one_in(4) {
             let occasion = Occasion::Member { group: GROUP.into(), sent_on: true };
-            image.parked.insert(number, ParkedImage { occasion, body });
+            image.parked.insert(ParkedId::alone(number), ParkedImage { occasion, body });
         }
         image.bodies.insert(
             body,

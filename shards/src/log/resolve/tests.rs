@@ -160,7 +160,7 @@ impl World {
             copies: if is_copied { Cow::Owned(vec![copy]) } else { Cow::Borrowed(&[]) },
             retained: false,
             open: false,
-            group: None,
+            groups: Cow::Borrowed(&[]),
         }
     }
 
@@ -208,9 +208,9 @@ impl World {
         let (lsn, label, to) = self.lanes.get_mut(&(from, shard)).unwrap().pop_front().unwrap();
         let source = ShardId::new(from);
         assert!(self.images[shard].marks.get(&source).is_none_or(|mark| *mark < lsn), "sent again in vain");
-        let group = to.groups.first().map(|(group, _)| group.clone());
+        let groups = to.groups.iter().map(|(group, _)| group.clone()).collect();
         let origin = Origin::Peer { source, lsn };
-        let record = MessageRecord { origin, group, ..self.message(shard, label, to.fan_out) };
+        let record = MessageRecord { origin, groups, ..self.message(shard, label, to.fan_out) };
         self.append(shard, Record::Message(record));
         true
     }

@@ -7,6 +7,7 @@ use crate::base::random::Random;
 use crate::log::records_of;
 
 const SESSIONS: u64 = 5;
+const GROUPS: [&str; 2] = ["$share/g/t", "$share/h/t"];
 
 /// Records at random, most of which fit what was told before.
 struct Teller {
@@ -47,10 +48,11 @@ impl Teller {
     }
 
     fn message(&mut self) -> MessageRecord<'static> {
-        let groups = Cow::Owned(vec![("$share/g/t".into(), self.random.next_u64())]);
+        let groups = Cow::Owned(vec![(GROUPS[0].into(), self.random.next_u64())]);
         let shard = ShardId::new(self.random.below(4) as usize);
         let to = Destination { shard, fan_out: true, store: self.random.one_in(2), groups };
         let parked = self.told.image.parked.first_key_value().map(|(number, _)| *number);
+        let groups = self.random.below(8).saturating_sub(5) as usize;
         MessageRecord {
             origin: self.origin(),
             cause: parked.filter(|_| self.random.one_in(3)).map_or(Cause::None, Cause::Parked),
@@ -59,7 +61,7 @@ impl Teller {
             copies: Cow::Owned(self.copies()),
             retained: self.random.one_in(3),
             open: self.random.one_in(4),
-            group: self.random.one_in(4).then(|| "$share/g/t".into()),
+            groups: GROUPS[..groups].iter().map(|group| Cow::Borrowed(*group)).collect(),
         }
     }
 
@@ -115,7 +117,7 @@ impl Teller {
             17 => {
                 let open = self.told.image.open.first_key_value();
                 let (body, last) = (*open?.0, self.random.one_in(2));
-                Record::Copies(CopiesRecord { body, parked: Lsn::NONE, copies: self.copies().into(), last })
+                Record::Copies(CopiesRecord { body, parked: None, copies: self.copies().into(), last })
             }
             18 if self.random.one_in(5) => Record::SessionEnded { session: self.session() },
             _ => Record::Offline(OfflineRecord {

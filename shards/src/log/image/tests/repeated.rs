@@ -86,7 +86,7 @@ fn records_of_nobody_are_counted_and_change_nothing() {
         told.tell(record);
     }
     told.tell(Record::Arrived { session: BERT, copy: number, packet_id });
-    told.tell(Record::Unparked { parked: Lsn(55) });
+    told.tell(Record::Unparked { parked: ParkedId::alone(Lsn(55)) });
     assert_eq!(told.image.sessions, before);
     assert_eq!((told.image.oddities.unknown_sessions, told.image.oddities.unknown_copies), (count, 1));
 }
@@ -102,7 +102,7 @@ fn an_incarnation_ends_with_its_last_record_unless_the_next_says_otherwise() {
     assert!(told.image.stopped);
     told.lsn = Lsn::before(Incarnation(4));
     // Its Start is damaged.
-    told.tell(Record::Unparked { parked: Lsn(55) });
+    told.tell(Record::Unparked { parked: ParkedId::alone(Lsn(55)) });
     let known = [(Incarnation(1), of(1, 30)), (Incarnation(2), of(2, 2))];
     assert_eq!((told.image.ended.as_slice(), told.image.stopped), (&known[..], false));
     assert_eq!(told.image.newest, of(4, 1));
