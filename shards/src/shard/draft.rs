@@ -85,6 +85,11 @@ impl Draft {
         self.groups.push(group);
     }
 
+    /// Whether another shard has logged the message.
+    pub(super) fn is_from_elsewhere(&self) -> bool {
+        self.origin != Origin::Own
+    }
+
     /// Whether there is anything that only a record of the message can say.
     pub(super) fn is_needed(&self) -> bool {
         !self.copies.is_empty() || self.open || !self.groups.is_empty()

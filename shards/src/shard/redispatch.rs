@@ -136,7 +136,9 @@ impl Shard {
             return false;
         }
         let kept = incoming.qos() > QoS::AtMostOnce && self.log.keeps();
-        if kept && self.topics.pick(group, spread, false).is_some_and(|pick| pick.durable) {
+        // What came from elsewhere must not outrun its record there, even if a durable member is only to come where it goes.
+        let is_logged = |pick: Pick| pick.durable || self.draft.is_from_elsewhere();
+        if kept && self.topics.pick(group, spread, false).is_some_and(is_logged) {
             // It goes behind the others when it has its number.
             self.draft.send_on(group);
         } else {

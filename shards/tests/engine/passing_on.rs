@@ -2,6 +2,7 @@
 
 use crate::verbs::*;
 use crate::world::{Client, World};
+use shardmq_shards::wire::{Publish, SubscriptionOptions};
 
 const PUBLISHER: usize = 0;
 const PASSING: usize = 1;
@@ -42,4 +43,45 @@ fn a_message_of_several_groups_goes_on_to_a_member_of_each_whatever_the_log_has_
         let (_, said) = w.connect_and_read(TAKING, durable(V5, "taker"));
         assert_eq!(copies_of(&said), filters.len(), "{left} of {uncommitted} left: {said:?}");
     }
+}
+
+#[test]
+fn what_another_shard_published_goes_on_only_when_that_shard_has_committed_it() {
+    let filter = "$share/a/t";
+    let mut w = World::durable(3);
+    let passer = w.join(TAKING, V5, "passer");
+    w.subscribe(passer, filter, Q2);
+    let taker = w.connect(TAKING, durable(V5, "taker"));
+    let leaver = w.connect(PASSING, durable(V5, "leaver"));
+    w.subscribe(leaver, filter, Q2);
+    let publisher = w.connect(PUBLISHER, durable(V5, "publisher"));
+    while w.read(leaver).is_empty() {
+        w.publish(publisher, message("t", "whose turn it is"));
+    }
+    w.publish(publisher, message("t", "the passer's"));
+    assert_eq!(w.read(passer).last().map(String::as_str), Some(r#"t "the passer's""#));
+    w.places[PUBLISHER].log_held = true;
+    w.places[PASSING].frozen = true;
+    w.places[TAKING].frozen = true;
+    w.publish(publisher, message_2(1, "t", "x"));
+    w.unsubscribe(leaver, &[filter]);
+    w.run();
+    w.places[PASSING].frozen = false;
+    w.run();
+    assert_eq!(
+        w.shard(PASSING).statistics().counters.copies,
+        2,
+        "it was the leaver's turn, who is not there"
+    );
+    // As far as is known there, no durable session is a member elsewhere; when it arrives one is.
+    w.unsubscribe(passer, &[filter]);
+    w.subscribe_with(taker, filter, SubscriptionOptions::with_qos(Q2), None);
+    w.places[TAKING].frozen = false;
+    let early = copies_of(&w.read(taker));
+    w.crash();
+    let (taker, again) = w.connect_and_read(TAKING, durable(V5, "taker"));
+    let publisher = w.connect(PUBLISHER, durable(V5, "publisher"));
+    w.publish(publisher, Publish { dup: true, ..message_2(1, "t", "x") });
+    let late = copies_of(&again) + copies_of(&w.read(taker));
+    assert_eq!((early, late), (0, 1), "QoS 2 comes once");
 }
