@@ -60,9 +60,9 @@ pub struct Variant {
 }
 
 /// One turn of a variant.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Turn {
-    /// Records made durable, and per second.
+    /// Records made durable.
     pub records: u64,
     /// The same, per second.
     pub records_per_second: f64,
@@ -84,18 +84,9 @@ pub struct DiskCell {
     pub variant: Variant,
     /// Bytes on disk for each record, padding included.
     pub bytes_per_record: f64,
-    /// Records of the last round.
-    pub records: u64,
-    /// Records made durable per second.
-    pub records_per_second: f64,
-    /// Flushes per second, over all logs.
-    pub flushes_per_second: f64,
-    /// Median time of a flush in microseconds, the write included.
-    pub flush_p50_us: f64,
-    /// 99 of 100 flushes took at most this.
-    pub flush_p99_us: f64,
-    /// CPU time of this process for a flush in microseconds.
-    pub cpu_us_per_flush: f64,
+    /// Medians, but for the records, which are those of the last round.
+    #[serde(flatten)]
+    pub turn: Turn,
 }
 
 /// What `disk` found.
@@ -206,12 +197,14 @@ impl DiskCell {
         DiskCell {
             variant,
             bytes_per_record: bytes_per_record(batch),
-            records: turns.last().map_or(0, |turn| turn.records),
-            records_per_second: median(|turn| turn.records_per_second),
-            flushes_per_second: median(|turn| turn.flushes_per_second),
-            flush_p50_us: median(|turn| turn.flush_p50_us),
-            flush_p99_us: median(|turn| turn.flush_p99_us),
-            cpu_us_per_flush: median(|turn| turn.cpu_us_per_flush),
+            turn: Turn {
+                records: turns.last().map_or(0, |turn| turn.records),
+                records_per_second: median(|turn| turn.records_per_second),
+                flushes_per_second: median(|turn| turn.flushes_per_second),
+                flush_p50_us: median(|turn| turn.flush_p50_us),
+                flush_p99_us: median(|turn| turn.flush_p99_us),
+                cpu_us_per_flush: median(|turn| turn.cpu_us_per_flush),
+            },
         }
     }
 }
@@ -250,9 +243,10 @@ impl fmt::Display for DiskReport {
         for cell in cells {
             let Variant { api, segments, record_bytes, logs, outstanding } = cell.variant;
             write!(f, "\n{api:<9} {segments:<9} {record_bytes:>6} {logs:>5} {outstanding:>10}")?;
-            write!(f, " {:>11.0} {:>10.0}", cell.records_per_second, cell.flushes_per_second)?;
-            write!(f, " {:>8.0} {:>8.0}", cell.flush_p50_us, cell.flush_p99_us)?;
-            write!(f, " {:>7.1} {:>13.0}", cell.cpu_us_per_flush, cell.bytes_per_record)?;
+            let turn = &cell.turn;
+            write!(f, " {:>11.0} {:>10.0}", turn.records_per_second, turn.flushes_per_second)?;
+            write!(f, " {:>8.0} {:>8.0}", turn.flush_p50_us, turn.flush_p99_us)?;
+            write!(f, " {:>7.1} {:>13.0}", turn.cpu_us_per_flush, cell.bytes_per_record)?;
         }
         Ok(())
     }

@@ -6,11 +6,10 @@ use shardmq_shards::base::lsn::Incarnation;
 use shardmq_shards::base::planted::Planted;
 use shardmq_shards::base::shard_set::ShardId;
 use shardmq_shards::log::{
-    BodyRecord, Cause, CopyEntry, CopyState, DiskDone, DiskRequest, Journal, JournalConfig, Log, LogIdentity,
+    BodyRecord, Cause, CopyEntry, DiskDone, DiskRequest, Journal, JournalConfig, Log, LogIdentity,
     MessageRecord, Origin, Record, SegmentId,
 };
 use shardmq_shards::wire::QoS;
-use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
@@ -43,15 +42,7 @@ fn settle(log: &mut Log) {
 
 /// 64 bytes for one durable session, the commonest record.
 fn append_message(log: &mut Log, number: u64) {
-    let copy = CopyEntry {
-        session: SessionNumber(1_000),
-        number: CopyNumber(number),
-        qos: QoS::AtLeastOnce,
-        retain: false,
-        shared: false,
-        state: CopyState::Queued,
-        identifiers: SmallVec::new(),
-    };
+    let copy = CopyEntry::queued(SessionNumber(1_000), CopyNumber(number), QoS::AtLeastOnce);
     log.append(&Record::Message(MessageRecord {
         origin: Origin::Own,
         cause: Cause::None,

@@ -10,7 +10,6 @@ use crate::log::record::{
     SessionRecord, StartRecord, SubscribedRecord, WillRecord,
 };
 use crate::wire::QoS;
-use smallvec::SmallVec;
 use std::borrow::Cow;
 
 const ANNA: SessionNumber = SessionNumber(7);
@@ -80,15 +79,7 @@ fn body(topic: &'static str, payload: &'static [u8]) -> BodyRecord<'static> {
 }
 
 fn copy(session: SessionNumber, number: u64) -> CopyEntry {
-    CopyEntry {
-        session,
-        number: CopyNumber(number),
-        qos: QoS::ExactlyOnce,
-        retain: false,
-        shared: false,
-        state: CopyState::Queued,
-        identifiers: SmallVec::new(),
-    }
+    CopyEntry::queued(session, CopyNumber(number), QoS::ExactlyOnce)
 }
 
 fn message(copies: &[CopyEntry]) -> MessageRecord<'_> {

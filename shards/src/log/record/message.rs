@@ -146,6 +146,14 @@ pub struct CopyEntry {
     pub identifiers: SmallVec<[u32; 1]>,
 }
 
+impl CopyEntry {
+    /// One that waits, of a subscription without identifier.
+    pub fn queued(session: SessionNumber, number: CopyNumber, qos: QoS) -> CopyEntry {
+        let (retain, shared, identifiers) = Default::default();
+        CopyEntry { session, number, qos, retain, shared, state: CopyState::Queued, identifiers }
+    }
+}
+
 /// Where a copy stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CopyState {

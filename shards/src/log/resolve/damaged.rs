@@ -39,15 +39,7 @@ fn with_arrivals(mut image: ShardImage, arrivals: &[Lsn]) -> ShardImage {
     let mut session = session("c", 1);
     for (index, lsn) in arrivals.iter().enumerate() {
         let (body, copy_number) = (BodyId(Lsn(index as u64 + 1)), CopyNumber(index as u64));
-        let copy = CopyEntry {
-            session: number,
-            number: copy_number,
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            shared: false,
-            state: CopyState::Queued,
-            identifiers: Default::default(),
-        };
+        let copy = CopyEntry::queued(number, copy_number, QoS::AtLeastOnce);
         session.copies.insert(copy_number, (body, copy));
         let message = Message::from_parts(MessageParts {
             topic: "t",

@@ -8,7 +8,6 @@ use crate::log::record::{
 };
 use crate::mesh::Epoch;
 use crate::wire::QoS;
-use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -134,15 +133,9 @@ impl World {
     }
 
     fn message(&self, shard: usize, label: Label, is_copied: bool) -> MessageRecord<'static> {
-        let copy = CopyEntry {
-            session: session_of(shard),
-            number: self.images[shard].sessions[&session_of(shard)].next_copy,
-            qos: QoS::ExactlyOnce,
-            retain: false,
-            shared: false,
-            state: CopyState::Queued,
-            identifiers: SmallVec::new(),
-        };
+        let session = session_of(shard);
+        let number = self.images[shard].sessions[&session].next_copy;
+        let copy = CopyEntry::queued(session, number, QoS::ExactlyOnce);
         let body = BodyRecord {
             topic: "t".into(),
             properties: Cow::Borrowed(&[]),

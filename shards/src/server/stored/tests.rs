@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::kept::{CopyNumber, SessionNumber};
 use crate::drivers::files::segment_name;
-use crate::log::{BodyId, BodyImage, CopyEntry, CopyState, Origin, SegmentId, SessionImage};
+use crate::log::{BodyId, BodyImage, CopyEntry, Origin, SegmentId, SessionImage};
 use crate::mesh::Epoch;
 use crate::wire::{Message, MessageParts, QoS};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -58,15 +58,7 @@ fn image() -> ShardImage {
     };
     for copy in 0..COPIES {
         let (body, copy_number) = (BodyId(Lsn(copy + 1)), CopyNumber(copy));
-        let entry = CopyEntry {
-            session: number,
-            number: copy_number,
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            shared: false,
-            state: CopyState::Queued,
-            identifiers: Default::default(),
-        };
+        let entry = CopyEntry::queued(number, copy_number, QoS::AtLeastOnce);
         session.copies.insert(copy_number, (body, entry));
         image.bodies.insert(
             body,
