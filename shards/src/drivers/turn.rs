@@ -131,6 +131,9 @@ impl Seat {
         self.refresh_lane_space();
         self.tend_log(now);
         self.read_progress(now);
+        if self.shard.accepts_data() {
+            self.port.take_up();
+        }
         let pending = self.port.take_pending();
         for from in pending.iter().filter(|from| visible.contains(*from)) {
             self.receive_from(now, from);
@@ -193,7 +196,7 @@ impl Seat {
             let Some(message) = self.port.receive_data(from) else { break };
             self.shard.handle_data(now, from, message);
         }
-        self.port.finish_receiving(from);
+        self.port.finish_receiving(from, self.shard.accepts_data());
     }
 
     fn coordinate(&mut self) {
@@ -293,7 +296,9 @@ impl Seat {
 
     /// Whether the next turn has something to do already.
     pub fn busy(&self) -> bool {
-        self.shard.has_work() || self.port.has_pending()
+        self.shard.has_work()
+            || self.port.has_pending()
+            || self.port.holds_data() && self.shard.accepts_data()
     }
 
     /// Announces that the driver is about to block. `false`: something arrived, do another turn.

@@ -49,6 +49,8 @@ pub struct Port {
     pub(super) board: Arc<Board>,
     /// Lanes known to hold something.
     pending: ShardSet,
+    /// Shards whose data lanes hold what the owner does not take for now.
+    held: ShardSet,
     /// Peers to ring at the end of the turn.
     pub(super) to_ring: ShardSet,
     ring_coordinator: bool,
@@ -115,6 +117,7 @@ pub fn mesh_with_slots(
                 replies: replies_in,
                 board: board.clone(),
                 pending: ShardSet::EMPTY,
+                held: ShardSet::EMPTY,
                 to_ring: ShardSet::EMPTY,
                 ring_coordinator: false,
                 bells_rung: 0,
@@ -199,12 +202,15 @@ impl Port {
         self.replies.try_recv().ok()
     }
 
-    /// After lanes of `from` were read: forgets the lane when it is empty, and tells a sender that waits for room once the data lane is
-    /// less than half full.
-    pub fn finish_receiving(&mut self, from: ShardId) {
+    /// After lanes of `from` were read: forgets the lane when it is empty, or when only data are left that the shard does not take, until
+    /// [`Port::take_up`]; and tells a sender that waits for room once the data lane is less than half full.
+    pub fn finish_receiving(&mut self, from: ShardId, takes_data: bool) {
         let link = self.link(from);
         let (waiting, control_is_empty) = (link.data_in.len(), link.control_in.is_empty());
-        if control_is_empty && waiting == 0 {
+        if control_is_empty && waiting > 0 && !takes_data {
+            self.held.insert(from);
+        }
+        if control_is_empty && (waiting == 0 || !takes_data) {
             // A message pushed after this look has its bit set after the push, so `take_pending` sees it.
             self.pending.remove(from);
         }
@@ -220,6 +226,16 @@ impl Port {
                 self.bells_rung += u64::from(self.board.bells[from.index()].ring());
             }
         }
+    }
+
+    /// The shard takes data again.
+    pub fn take_up(&mut self) {
+        self.pending = self.pending.union(std::mem::take(&mut self.held));
+    }
+
+    /// Whether lanes are left with data that the shard did not take.
+    pub fn holds_data(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Slots of each data lane.

@@ -2,7 +2,7 @@
 
 use crate::verbs::*;
 use crate::world::{Client, Settings, World};
-use shardmq_shards::base::limits::Limits;
+use shardmq_shards::base::limits::{LOG_BACKLOG_BYTES_MAX, Limits};
 use shardmq_shards::shard::End;
 use shardmq_shards::wire::{Connect, Will};
 use std::time::Duration;
@@ -325,4 +325,31 @@ fn cursors_of_many_topics_share_a_turn() {
     }
     assert_eq!(w.count("copies"), 320_000);
     assert!(most <= 4_096 + 500 * 32, "{most} copies in one turn");
+}
+
+#[test]
+fn a_shard_whose_log_is_behind_sleeps_over_full_lanes_until_it_has_caught_up() {
+    let segment_bytes = Some(16 * 1024 * 1024);
+    let mut settings = Settings { shards: 2, logs: true, segment_bytes, ..Settings::default() };
+    settings.limits.queue_bytes_max = 64 * 1024 * 1024;
+    let mut w = World::with(settings);
+    let sub = w.connect(1, durable(V5, "sub"));
+    w.subscribe(sub, "a", Q1);
+    let bob = w.join(0, V5, "bob");
+    w.places[1].log_held = true;
+    let payload = "x".repeat(LOG_BACKLOG_BYTES_MAX / 16);
+    for number in 1..=30 {
+        w.publish(bob, message_1(number, "a", &payload));
+    }
+    w.run();
+    assert!(!w.shard(1).accepts_data(), "its log is behind");
+    let left = w.places[1].seat.port.waiting_messages();
+    assert!(left > 0, "on the lane");
+    let turns = w.places[1].turns;
+    w.pass_secs(10);
+    assert!(w.places[1].turns - turns <= 20, "it sleeps: {} turns", w.places[1].turns - turns);
+    assert_eq!(w.places[1].seat.port.waiting_messages(), left);
+    w.places[1].log_held = false;
+    w.turn(1);
+    assert_eq!(w.read(sub).len(), 30, "what its disk has done wakes it");
 }
