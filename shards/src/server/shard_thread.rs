@@ -88,8 +88,7 @@ fn serve(post: Post, name: &str) -> Result<(), String> {
     };
     let mut shard = Shard::new(post.config);
     let disk = post.kept.map(|kept| {
-        shard.open_log(Log::over(kept.journal));
-        shard.restore(post.clock.now(), kept.image);
+        shard.restore(post.clock.now(), Log::over(kept.journal), kept.image);
         kept.port
     });
     let mut seat = Seat::new(shard, post.port, post.coordinator, post.board);

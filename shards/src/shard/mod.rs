@@ -14,7 +14,7 @@
 //!    [`Shard::poll_claims`], [`Shard::poll_event`]
 //! 5. sleep until [`Shard::poll_deadline`] unless [`Shard::has_work`]
 //!
-//! Where there is a log, [`Shard::open_log`] and [`Shard::restore`] come before the first turn, and nothing is accepted before every shard says
+//! Where there is a log, [`Shard::restore`] comes before the first turn, and nothing is accepted before every shard says
 //! [`Shard::is_restored`].
 //!
 //! At most one buffer of a connection is with the driver. After [`Action::Close`] the driver owes one `handle_closed`, after

@@ -102,12 +102,6 @@ impl Marks {
 }
 
 impl Shard {
-    /// What its records go into from here on, said before the first turn; a log in memory unless said.
-    pub fn open_log(&mut self, log: Log) {
-        self.log = log;
-        self.log.plant(self.planted);
-    }
-
     /// What its records go into.
     pub fn log(&self) -> &Log {
         &self.log

@@ -13,7 +13,7 @@ use crate::base::kept::{ParkedId, SessionNumber, Written};
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
 use crate::log::{
-    BodyImage, Cause, Occasion, Record, SessionImage, ShardImage, StartRecord, SubscriptionImage, WillImage,
+    BodyImage, Cause, Log, Occasion, Record, SessionImage, ShardImage, StartRecord, SubscriptionImage, WillImage,
 };
 use crate::mesh::{Control, Keep};
 use crate::session::{Author, Inbound, KeptAuthor, Outbound, Will};
@@ -35,11 +35,14 @@ pub(super) struct Restoring {
 }
 
 impl Shard {
-    /// Makes the state that `image` says, and appends the log's first record of this incarnation. Once, before the first turn, on all shards or none;
-    /// [`Shard::is_restored`] says when the broker may serve.
+    /// Makes the state that `image` says, and opens `log`, with its first record of this incarnation: without one nothing would be committed, and
+    /// every answer held. Once, before the first turn, on all shards or none (then the log is in memory); [`Shard::is_restored`] says when the
+    /// broker may serve.
     ///
     /// What `image` says to have happened later than `now`, since the clock was set back, counts as now.
-    pub fn restore(&mut self, now: Time, image: ShardImage) {
+    pub fn restore(&mut self, now: Time, log: Log, image: ShardImage) {
+        self.log = log;
+        self.log.plant(self.planted);
         self.log.append(&Record::Start(StartRecord { ended: Cow::Borrowed(&image.ended) }));
         self.restoring = Restoring { own: true, others: self.peers.others(), ticket: Ticket::ZERO };
         self.hold_until_restored(true);

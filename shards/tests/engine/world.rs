@@ -433,11 +433,11 @@ pub fn start(
     let places = mesh.ports.into_iter().zip(woken).enumerate().map(|(index, (port, woken))| {
         let mut shard = new_shard(settings, index);
         if let Some(image) = images.as_mut().and_then(Iterator::next) {
-            shard.open_log(match settings.segment_bytes {
+            let log = match settings.segment_bytes {
                 Some(bytes) => platters[index].log(index, incarnation, bytes, settings.planted),
                 None => Log::taped_in(incarnation),
-            });
-            shard.restore(now, image);
+            };
+            shard.restore(now, log, image);
         }
         Place {
             seat: Seat::new(shard, port, coordinator.take(), Arc::new(StatisticsBoard::default())),

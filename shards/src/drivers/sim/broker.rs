@@ -76,10 +76,8 @@ impl Broker {
                 planted,
             });
             if profile.keeps {
-                shard.open_log(Log::taped_in(incarnation));
-            }
-            if let Some(image) = images.get_mut(number).map(std::mem::take) {
-                shard.restore(now, image);
+                let image = images.get_mut(number).map(std::mem::take).unwrap_or_default();
+                shard.restore(now, Log::taped_in(incarnation), image);
             }
             let committed = if profile.keeps { Lsn::before(incarnation) } else { Lsn::NONE };
             let seat = Seat::new(shard, port, inline.take(), Arc::default());
