@@ -101,12 +101,14 @@ impl Identifiers {
         }
     }
 
-    /// Keeps those for which `keep` holds.
-    pub(super) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
-        if self.as_slice().iter().any(|id| !keep(*id)) {
+    /// Keeps those for which `keep` holds. Whether that was not all.
+    pub(super) fn retain(&mut self, keep: impl Fn(u32) -> bool) -> bool {
+        let changes = self.as_slice().iter().any(|id| !keep(*id));
+        if changes {
             let kept: Vec<u32> = self.as_slice().iter().copied().filter(|id| keep(*id)).collect();
             *self = Identifiers::from(&*kept);
         }
+        changes
     }
 }
 

@@ -18,26 +18,30 @@ impl Outbound {
 
     /// The client has unsubscribed. `subscribed` says for a topic which identifiers its remaining subscriptions have, `None` without any: then
     /// the copies that wait are dropped. `left` are the identifiers of what was unsubscribed, sorted: copies that go all the same, because
-    /// of another subscription, do without them. What belongs to shared groups is not touched. Returns what was dropped.
+    /// of another subscription, do without them. What belongs to shared groups is not touched. Returns what was dropped, and what
+    /// the log has with other identifiers.
     pub fn withdraw_unsubscribed(
         &mut self,
         left: &[u32],
         mut subscribed: impl FnMut(&str) -> Option<Identifiers>,
-    ) -> Gone {
-        let Some(waiting) = self.waiting.as_deref_mut() else { return Gone::default() };
+    ) -> (Gone, Vec<PendingCopy>) {
+        let mut revised = Vec::new();
+        let Some(waiting) = self.waiting.as_deref_mut() else { return (Gone::default(), revised) };
         let dropped = waiting.revise(|copy| {
             if copy.group.is_some() {
                 return true;
             }
             let Some(remaining) = subscribed(copy.message.topic()) else { return false };
-            copy.identifiers
-                .retain(|id| left.binary_search(&id).is_err() || remaining.as_slice().contains(&id));
+            let keep = |id| left.binary_search(&id).is_err() || remaining.as_slice().contains(&id);
+            if copy.identifiers.retain(keep) && copy.kept.is_some() {
+                revised.push(copy.clone());
+            }
             true
         });
         if waiting.len() == 0 {
             self.waiting = None;
         }
-        dropped
+        (dropped, revised)
     }
 
     /// Takes back what is in flight with QoS 1, as only the session's end allows.

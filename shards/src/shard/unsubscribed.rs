@@ -75,7 +75,7 @@ impl Shard {
         left.sort_unstable();
         self.work.charge(session.outbound.queued());
         let topics = &mut self.topics;
-        let dropped = session.outbound.withdraw_unsubscribed(&left, |topic| {
+        let (dropped, revised) = session.outbound.withdraw_unsubscribed(&left, |topic| {
             let topic = TopicName::new(topic).expect("checked when it was published");
             let routes = topics.routes_of(key, topic);
             let receiver = routes.receivers().first()?;
@@ -83,6 +83,7 @@ impl Shard {
         });
         self.drop_copies(DropReason::Unsubscribed, u64::from(dropped.copies));
         self.finish_copies(key, &dropped.kept);
+        self.record_revised(key, revised);
         self.relieve_congestion(key);
         // Replays that waited behind the queue may go on.
         self.pump(now, connection);

@@ -11,7 +11,7 @@ use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::log::{
-    BodyId, BodyRecord, Cause, CopyEntry, CopyState, Destination, Occasion, Origin, ParkedRecord, Record,
+    BodyId, BodyRecord, Cause, CopiesRecord, CopyEntry, CopyState, Destination, Occasion, Origin, ParkedRecord, Record,
     SessionRecord,
 };
 use crate::mesh::SharedGroup;
@@ -19,6 +19,7 @@ use crate::session::{PendingCopy, Restored};
 use crate::topics::TopicFilter;
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::slice;
 
 /// Places of a table looked at in one step.
 const STRIDE: usize = 256;
@@ -96,6 +97,16 @@ impl Shard {
             self.log.append(&Record::Queue { session, from, through, copies: Cow::Borrowed(some) });
             let Some((_, last)) = rest.last() else { return };
             (left, through) = (rest, last.number);
+        }
+    }
+
+    /// Copies that wait are others than the log has them: it takes them as they are.
+    pub(super) fn record_revised(&mut self, key: SessionKey, copies: Vec<PendingCopy>) {
+        for copy in copies {
+            let session = self.sessions.get(key).expect("the caller has it");
+            let (body, copy) = self.copy_entry(session, Restored::Queued(copy));
+            let (parked, copies, last) = (None, Cow::Borrowed(slice::from_ref(&copy)), false);
+            self.log.append(&Record::Copies(CopiesRecord { body, parked, copies, last }));
         }
     }
 

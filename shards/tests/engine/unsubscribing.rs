@@ -1,7 +1,7 @@
 //! After UNSUBACK nothing is sent through the filter that was not started before (MQTT 5 section 3.10.4), wherever it was on its way.
 
 use crate::verbs::*;
-use crate::world::{Client, World};
+use crate::world::{Client, Settings, World};
 use shardmq_shards::wire::{ReasonCode, SubscriptionOptions};
 
 fn subscribe(w: &mut World, client: Client, filter: &str, subscription_id: u32) {
@@ -38,30 +38,41 @@ fn what_waits_in_the_queue_is_dropped_and_what_was_started_is_finished() {
 
 #[test]
 fn what_another_filter_matches_goes_without_the_identifier_of_the_one_that_left() {
-    let mut w = World::limited(|limits| limits.in_flight_max = 1);
-    let (ann, bob) = (w.connect(0, durable(V5, "ann")), w.join(0, V5, "bob"));
-    for (filter, subscription_id) in [("a/+", 1), ("a/x", 2), ("#", 3), ("b/#", 3), ("+/+", 4), ("a/#", 4)] {
-        subscribe(&mut w, ann, filter, subscription_id);
+    for crash in [false, true] {
+        let mut settings = Settings { logs: crash, ..Settings::default() };
+        settings.limits.in_flight_max = 1;
+        let mut w = World::with(settings);
+        let (mut ann, bob) = (w.connect(0, durable(V5, "ann")), w.join(0, V5, "bob"));
+        for (filter, subscription_id) in
+            [("a/+", 1), ("a/x", 2), ("#", 3), ("b/#", 3), ("+/+", 4), ("a/#", 4)]
+        {
+            subscribe(&mut w, ann, filter, subscription_id);
+        }
+        w.publish(bob, message_1(1, "first", ""));
+        w.publish(bob, message_1(2, "a/x", "a"));
+        w.publish(bob, message_1(3, "b/x", "b"));
+        assert_eq!(w.read(ann), [r#"first "" q1 #1 ids=[3]"#]);
+        w.unsubscribe(ann, &["a/x", "nothing", "b/#", "+/+"]);
+        assert_eq!(w.read(ann), ["UNSUBACK #1006 [00, 11, 00, 00]"]);
+        if crash {
+            w.crash();
+            ann = w.dial(0, durable(V5, "ann"));
+            assert_eq!(w.read(ann), ["CONNACK 00 present", r#"first "" q1 #1 dup ids=[3]"#]);
+        }
+        w.puback(ann, 1);
+        w.puback(ann, 2);
+        let seen = w.read(ann);
+        let ids = |line: &String| {
+            let mut ids: Vec<u8> = line.split("ids=").nth(1).expect("identifiers").bytes().collect();
+            ids.retain(u8::is_ascii_digit);
+            ids.sort_unstable();
+            ids.dedup();
+            String::from_utf8(ids).expect("digits")
+        };
+        assert!(seen[0].starts_with(r#"a/x "a" q1 #2"#) && ids(&seen[0]) == "134", "{crash}: {seen:?}");
+        assert!(seen[1].starts_with(r#"b/x "b" q1 #3"#) && ids(&seen[1]) == "3", "{crash}: {seen:?}");
+        assert_eq!(w.dropped(), []);
     }
-    w.publish(bob, message_1(1, "first", ""));
-    w.publish(bob, message_1(2, "a/x", "a"));
-    w.publish(bob, message_1(3, "b/x", "b"));
-    assert_eq!(w.read(ann), [r#"first "" q1 #1 ids=[3]"#]);
-    w.unsubscribe(ann, &["a/x", "nothing", "b/#", "+/+"]);
-    assert_eq!(w.read(ann), ["UNSUBACK #1006 [00, 11, 00, 00]"]);
-    w.puback(ann, 1);
-    w.puback(ann, 2);
-    let seen = w.read(ann);
-    let ids = |line: &String| {
-        let mut ids: Vec<u8> = line.split("ids=").nth(1).expect("identifiers").bytes().collect();
-        ids.retain(u8::is_ascii_digit);
-        ids.sort_unstable();
-        ids.dedup();
-        String::from_utf8(ids).expect("digits")
-    };
-    assert!(seen[0].starts_with(r#"a/x "a" q1 #2"#) && ids(&seen[0]) == "134", "{seen:?}");
-    assert!(seen[1].starts_with(r#"b/x "b" q1 #3"#) && ids(&seen[1]) == "3", "{seen:?}");
-    assert_eq!(w.dropped(), []);
 }
 
 #[test]

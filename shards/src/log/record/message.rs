@@ -165,7 +165,7 @@ pub enum CopyState {
     Arrived(PacketId),
 }
 
-/// More copies of a message.
+/// More copies of a message; or one that has changed, again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CopiesRecord<'a> {
     /// Which message.
