@@ -13,7 +13,8 @@ use crate::base::kept::{ParkedId, SessionNumber, Written};
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
 use crate::log::{
-    BodyImage, Cause, Log, Occasion, Record, SessionImage, ShardImage, StartRecord, SubscriptionImage, WillImage,
+    BodyImage, Cause, Log, Occasion, Record, SessionImage, ShardImage, StartRecord, SubscriptionImage,
+    WillImage,
 };
 use crate::mesh::{Control, Keep};
 use crate::session::{Author, Inbound, KeptAuthor, Outbound, Will};

@@ -11,8 +11,8 @@ use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::log::{
-    BodyId, BodyRecord, Cause, CopiesRecord, CopyEntry, CopyState, Destination, Occasion, Origin, ParkedRecord, Record,
-    SessionRecord,
+    BodyId, BodyRecord, Cause, CopiesRecord, CopyEntry, CopyState, Destination, Occasion, Origin,
+    ParkedRecord, Record, SessionRecord,
 };
 use crate::mesh::SharedGroup;
 use crate::session::{PendingCopy, Restored};
