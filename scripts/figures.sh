@@ -9,6 +9,7 @@
 # FIGURES_WARMUP    before it, default 0.7         FIGURES_IDLE     idle connections, default 10000
 # FIGURES_CONFIG    ShardMQ's configuration file   FIGURES_RAW      where to keep each cell's line of JSON
 #
+# Brokers: mosquitto, glommio, epoll, and glommio-memory and epoll-memory: without a log, which messages to clean sessions must not notice.
 # The broker runs on CPU 0, the generator on CPU 1; every cell gets a freshly started broker. Only what this script
 # started is ended, by its pid. Exit code 1: a cell failed its check (lost, duplicated, reordered …).
 set -euo pipefail
@@ -55,8 +56,9 @@ start_broker() {
         printf '%s\n' "listener $2 127.0.0.1" "allow_anonymous true" "max_queued_messages 0" \
             "max_inflight_messages 0" "set_tcp_nodelay true" "log_type error" >"$work/mosquitto.conf"
         command=("$mosquitto" -c "$work/mosquitto.conf") ;;
-    glommio | epoll)
-        command=("$bin/shardmq" run --listen "127.0.0.1:$2" --shards 1 --io "$1" --log-level warn --data-dir "$(mktemp -d "$work/data.XXXXXX")")
+    glommio | epoll | glommio-memory | epoll-memory)
+        command=("$bin/shardmq" run --listen "127.0.0.1:$2" --shards 1 --io "${1%-memory}" --log-level warn --data-dir "$(mktemp -d "$work/data.XXXXXX")")
+        [ "$1" = "${1%-memory}" ] || command+=(--durability memory)
         [ -z "${FIGURES_CONFIG:-}" ] || command+=(--config "$FIGURES_CONFIG") ;;
     *) echo "no broker is called $1" >&2; exit 2 ;;
     esac
