@@ -2,7 +2,7 @@
 
 use crate::verbs::*;
 use crate::world::{Client, Settings, World};
-use shardmq_shards::wire::{Packet, Publish, QoS, ReasonCode};
+use shardmq_shards::wire::{Packet, Publish, QoS, ReasonCode, SubscriptionOptions};
 use std::collections::BTreeSet;
 
 /// The payloads of the messages among `lines`.
@@ -403,4 +403,31 @@ fn clean_sessions_and_qos_0_leave_nothing_in_the_log() {
     w.send(ann, Packet::Pubrel(shardmq_shards::wire::Ack::new(id(2))));
     assert_eq!(payloads(&w.read(bob)), ["0", "1", "2"]);
     assert_eq!([0, 1].map(|shard| w.shard(shard).newest_lsn()), before);
+}
+
+#[test]
+fn a_fan_out_that_goes_on_after_a_crash_still_leaves_out_who_wants_nothing_of_its_own() {
+    for turns in 0..8 {
+        let mut settings = Settings { logs: true, ..Settings::default() };
+        settings.limits.fan_out_batch = 1;
+        let mut w = World::with(settings);
+        let ann = w.connect(0, durable(V5, "ann"));
+        let no_local = SubscriptionOptions { no_local: true, ..SubscriptionOptions::with_qos(Q2) };
+        w.subscribe_with(ann, "t", no_local, None);
+        for n in 0..4 {
+            away(&mut w, 0, &format!("away{n}"), "t", Q1);
+        }
+        w.read(ann);
+        w.publish(ann, message_1(1, "t", "x"));
+        for _ in 0..turns {
+            w.turn_once();
+        }
+        w.crash_leaving(&[99]);
+        let (_, lines) = waiting(&mut w, 0, "ann");
+        assert_eq!(lines, [""; 0], "{turns} turns");
+        for n in 0..4 {
+            let (_, lines) = waiting(&mut w, 0, &format!("away{n}"));
+            assert!(turns == 0 || payloads(&lines) == ["x"], "{turns} turns: {lines:?}");
+        }
+    }
 }
