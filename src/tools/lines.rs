@@ -80,8 +80,8 @@ struct CopyLine {
     qos: u8,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     retain: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    shared: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     identifiers: Vec<u32>,
     state: StateLine,
@@ -226,7 +226,7 @@ impl CopyLine {
         CopyLine {
             qos: copy.qos as u8,
             retain: copy.retain,
-            shared: copy.shared,
+            group: copy.group.as_deref().map(str::to_owned),
             identifiers: copy.identifiers.to_vec(),
             state: match copy.state {
                 CopyState::Queued => StateLine::Queued,
@@ -255,9 +255,10 @@ impl CopyLine {
             (None, CopyState::Arrived(_)) => BodyId::default(),
             (None, _) => return Err(LineError("a copy that has not arrived has a message".to_owned())),
         };
-        let CopyLine { retain, shared, .. } = *self;
+        let group = self.group.as_deref().map(shared_filter).transpose()?.map(Into::into);
+        let retain = self.retain;
         let identifiers = self.identifiers.iter().copied().collect();
-        Ok((body, CopyEntry { session, number, qos, retain, shared, state, identifiers }))
+        Ok((body, CopyEntry { session, number, qos, retain, group, state, identifiers }))
     }
 }
 
@@ -276,12 +277,15 @@ impl WaitingLine {
             WaitsFor::Time(due) => Occasion::At(Time::from_micros(*due)),
             WaitsFor::Slot => Occasion::Slot,
             WaitsFor::Member(group) => {
-                let filter = TopicFilter::new(group).ok().filter(|filter| filter.shared().is_some());
-                filter.ok_or_else(|| LineError(format!("{group:?} is no shared filter")))?;
-                Occasion::Member { group: group.clone().into(), sent_on: false }
+                Occasion::Member { group: shared_filter(group)?.to_owned().into(), sent_on: false }
             }
         })
     }
+}
+
+fn shared_filter(group: &str) -> Result<&str, LineError> {
+    let filter = TopicFilter::new(group).ok().filter(|filter| filter.shared().is_some());
+    filter.map(|_| group).ok_or_else(|| LineError(format!("{group:?} is no shared filter")))
 }
 
 fn packet_id(id: u16) -> Result<PacketId, LineError> {

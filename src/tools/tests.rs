@@ -30,7 +30,7 @@ fn copy(session: u64, number: u64, state: CopyState) -> CopyEntry {
         number,
         qos,
         retain: true,
-        shared: number.0 == 1,
+        group: (number.0 == 1).then(|| "$share/g/a".into()),
         state,
         identifiers: [7].into_iter().collect(),
     }

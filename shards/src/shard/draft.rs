@@ -142,7 +142,7 @@ impl Shard {
             number: kept.number,
             qos: copy.qos,
             retain: copy.retain,
-            shared: copy.group.is_some(),
+            group: copy.group.map(|group| self.topics.group_name(group)),
             state,
             identifiers: SmallVec::from_slice(copy.identifiers),
         });

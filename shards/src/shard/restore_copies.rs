@@ -11,7 +11,7 @@ use crate::log::{BodyId, BodyImage, CopyEntry, CopyState, Occasion, Origin, Sess
 use crate::mesh::SharedGroup;
 use crate::session::{Identifiers, Incoming, Outbound, PendingCopy, Restored};
 use crate::topics::retained::PublisherMark;
-use crate::topics::{GroupId, Receiver, TopicFilter, TopicName};
+use crate::topics::{GroupId, Receiver, TopicName};
 use crate::wire::Message;
 use std::collections::BTreeMap;
 
@@ -109,8 +109,9 @@ impl Shard {
             return Some(Restored::Arrived(packet_id, number));
         }
         let (body, message) = bodies.hold(body, &mut self.bodies)?;
-        let group =
-            groups.iter().copied().filter(|_| entry.shared).find(|group| self.is_for(*group, &message));
+        // One that it has left is none: what is in flight of it stays with it.
+        let is_for = |group: &GroupId| entry.group.as_deref() == Some(self.topics.group_filter(*group));
+        let group = groups.iter().copied().find(is_for);
         let copy = PendingCopy {
             message,
             identifiers: Identifiers::from(&*entry.identifiers),
@@ -123,13 +124,6 @@ impl Shard {
             CopyState::Started(packet_id) => Restored::Started(packet_id, copy),
             _ => Restored::Queued(copy),
         })
-    }
-
-    /// Whether the message is one of the group's.
-    fn is_for(&self, group: GroupId, message: &Message) -> bool {
-        let shared = TopicFilter::new(self.topics.group_filter(group)).ok().and_then(TopicFilter::shared);
-        let topic = TopicName::new(message.topic()).expect("checked when it was published");
-        shared.is_some_and(|(_, filter)| filter.matches(topic))
     }
 
     /// The rest of the receivers of a fan-out that the last run did not bring to its end: `done` have their copy, or have had it.

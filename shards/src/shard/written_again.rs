@@ -118,7 +118,7 @@ impl Shard {
                 number: kept.number,
                 qos: copy.qos,
                 retain: copy.retain,
-                shared: copy.group.is_some(),
+                group: copy.group.map(|group| self.topics.group_name(group)),
                 state,
                 identifiers: SmallVec::from_slice(copy.identifiers.as_slice()),
             };
@@ -130,8 +130,8 @@ impl Shard {
             Restored::Arrived(packet_id, number) => {
                 let (state, identifiers) = (CopyState::Arrived(packet_id), SmallVec::new());
                 let qos = crate::wire::QoS::ExactlyOnce;
-                let (session, retain, shared) = (session.number, false, false);
-                (BodyId::default(), CopyEntry { session, number, qos, retain, shared, state, identifiers })
+                let (session, retain, group) = (session.number, false, None);
+                (BodyId::default(), CopyEntry { session, number, qos, retain, group, state, identifiers })
             }
         }
     }

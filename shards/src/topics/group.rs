@@ -1,6 +1,7 @@
 //! One shared group: its own members, what the other shards have of it, and which shard gets the next message.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use super::filter::TopicFilter;
 use super::members::{Members, Standing, Standings};
@@ -77,7 +78,7 @@ pub(super) struct Elsewhere {
 /// One group on one shard.
 pub(super) struct Group<K> {
     /// The whole shared filter.
-    pub(super) text: Box<str>,
+    pub(super) text: Arc<str>,
     pub(super) strategy: ShareStrategy,
     pub(super) members: Members<K>,
     /// By shard.
@@ -90,7 +91,7 @@ pub(super) struct Group<K> {
 }
 
 impl<K: Copy + Ord> Group<K> {
-    pub(super) fn new(text: Box<str>, strategy: ShareStrategy, own: ShardId) -> Group<K> {
+    pub(super) fn new(text: Arc<str>, strategy: ShareStrategy, own: ShardId) -> Group<K> {
         // The shards begin with different members.
         let turn = own.index() as u64;
         let (members, elsewhere) = (Members::new(), Vec::new());

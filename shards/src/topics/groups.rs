@@ -14,6 +14,7 @@ use crate::base::parted::Parted;
 use crate::base::shard_set::ShardId;
 use crate::base::slab::{Key, Slab};
 use crate::wire::SubscriptionOptions;
+use std::sync::Arc;
 
 /// See the module's documentation. Lives in its shard; the counts of the others are written by applying their batches only.
 pub(super) struct SharedGroups<K> {
@@ -70,6 +71,10 @@ impl<K: Copy + Ord> SharedGroups<K> {
 
     pub(super) fn text(&self, id: GroupId) -> TopicFilter<'_> {
         TopicFilter::checked(&self.group(id).text)
+    }
+
+    pub(super) fn name(&self, id: GroupId) -> Arc<str> {
+        self.group(id).text.clone()
     }
 
     /// Whether the filter of `shared` has as many share names as it may, and this is another one.

@@ -1,6 +1,7 @@
 //! What this shard's sessions are interested in, counted per fingerprint, and told to the other shards.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::group::{GroupId, GroupKey};
 use super::levels::fold;
@@ -56,7 +57,7 @@ pub struct InterestChange {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupChange {
     /// The whole shared filter. Unlike a fingerprint it cannot be mistaken: a message goes to one member of each group, not to one of either.
-    pub text: Box<str>,
+    pub text: Arc<str>,
     /// How the owner calls it: what a message for it must say.
     pub key: GroupKey,
     /// The owner's members.

@@ -1,6 +1,7 @@
 //! The façade's side of shared subscriptions: members come, go and change their standing, a message picks a shard and there a member.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use super::filter::TopicFilter;
 use super::filter_set::FilterSet;
@@ -86,6 +87,11 @@ impl<K: Copy + Ord + Debug> TopicIndex<K> {
     /// The group's filter, `$share/NAME/` included.
     pub fn group_filter(&self, group: GroupId) -> &str {
         self.groups.text(group).as_str()
+    }
+
+    /// The same, shared.
+    pub fn group_name(&self, group: GroupId) -> Arc<str> {
+        self.groups.name(group)
     }
 
     /// The groups of which the session is a member.

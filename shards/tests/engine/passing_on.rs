@@ -85,3 +85,21 @@ fn what_another_shard_published_goes_on_only_when_that_shard_has_committed_it() 
     let late = copies_of(&again) + copies_of(&w.read(taker));
     assert_eq!((early, late), (0, 1), "QoS 2 comes once");
 }
+
+#[test]
+fn a_copy_is_its_groups_after_a_crash_whatever_else_its_member_is_in() {
+    let groups = [("$share/a/t", "of a"), ("$share/b/+", "of b"), ("$share/c/t", "of c")];
+    let mut w = World::durable(2);
+    let member = w.connect(0, durable(V5, "member of all"));
+    groups.iter().for_each(|(filter, _)| w.subscribe(member, filter, Q2));
+    w.vanish(member);
+    let publisher = w.join(1, V5, "publisher");
+    w.publish(publisher, message_2(1, "t", "x"));
+    assert_eq!(w.read(publisher), ["PUBREC #1"]);
+    w.crash();
+    for (filter, client_id) in groups {
+        let other = w.connect(1, durable(V5, client_id));
+        w.subscribe_with(other, filter, SubscriptionOptions::with_qos(Q2), None);
+        assert_eq!(copies_of(&w.read(other)), 1, "{client_id}");
+    }
+}

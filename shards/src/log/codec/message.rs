@@ -10,6 +10,7 @@ use crate::log::record::{
 use crate::topics::retained::PublisherMark;
 use std::borrow::Cow;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 pub(super) fn put_body(put: &mut Put<'_>, body: &BodyRecord<'_>) {
     let flags = bits([body.retain, body.expires_at.is_some(), body.publisher.is_some()]);
@@ -156,9 +157,12 @@ fn put_copy(put: &mut Put<'_>, copy: &CopyEntry) {
     put.session(copy.session);
     put.copy(copy.number);
     let identified = !copy.identifiers.is_empty();
-    put.u8(copy.qos as u8 | bits([copy.retain, copy.shared, identified]) << 2 | state << 5);
+    put.u8(copy.qos as u8 | bits([copy.retain, copy.group.is_some(), identified]) << 2 | state << 5);
     if let Some(packet_id) = packet_id {
         put.packet_id(packet_id);
+    }
+    if let Some(group) = &copy.group {
+        put.str(group);
     }
     if identified {
         put.count(copy.identifiers.len());
@@ -180,7 +184,7 @@ fn take_copy(take: &mut Take<'_>) -> Taken<CopyEntry> {
         number,
         qos: qos(flags)?,
         retain: bit(flags, 2),
-        shared: bit(flags, 3),
+        group: bit(flags, 3).then(|| take.str("group").map(Arc::from)).transpose()?,
         state,
         identifiers: smallvec::SmallVec::new(),
     };

@@ -140,7 +140,7 @@ impl Scribe {
             number: self.copy(),
             qos: self.qos(),
             retain: self.flag(),
-            shared: self.flag(),
+            group: self.some(|scribe| scribe.text().into()),
             state: match self.below(3) {
                 0 => CopyState::Queued,
                 1 => CopyState::Started(self.packet_id()),

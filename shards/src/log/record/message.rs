@@ -9,6 +9,7 @@ use crate::topics::retained::PublisherMark;
 use crate::wire::{Message, MessageParts, PacketId, QoS};
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A message and what its publication does on this shard.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -138,8 +139,8 @@ pub struct CopyEntry {
     pub qos: QoS,
     /// The copy's retain flag.
     pub retain: bool,
-    /// It is for a shared group of which the session is a member: the one whose filter matches the topic.
-    pub shared: bool,
+    /// The shared group (its filter) that it is for; the session may have left it.
+    pub group: Option<Arc<str>>,
     /// Where it stands.
     pub state: CopyState,
     /// Subscription identifiers.
@@ -149,8 +150,8 @@ pub struct CopyEntry {
 impl CopyEntry {
     /// One that waits, of a subscription without identifier.
     pub fn queued(session: SessionNumber, number: CopyNumber, qos: QoS) -> CopyEntry {
-        let (retain, shared, identifiers) = Default::default();
-        CopyEntry { session, number, qos, retain, shared, state: CopyState::Queued, identifiers }
+        let (retain, group, identifiers) = Default::default();
+        CopyEntry { session, number, qos, retain, group, state: CopyState::Queued, identifiers }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::topics::{Subscriber, SubscriptionTree, TopicFilter, TopicName};
 use crate::wire::{Message, QoS, SubscriptionOptions};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 /// The subscriptions of an image, to be matched.
 pub(super) struct Interested {
@@ -58,7 +59,7 @@ impl Interested {
         }
         matching.retain(|subscriber| counts(subscriber.key, subscriber.options));
         matching.sort_by_key(|subscriber| (subscriber.key, subscriber.identifier()));
-        matching.chunk_by(|a, b| a.key == b.key).filter_map(|session| copy(message, session, false)).collect()
+        matching.chunk_by(|a, b| a.key == b.key).filter_map(|session| copy(message, session, None)).collect()
     }
 
     /// A copy for the next member of the group; `None`: it has no member here.
@@ -66,12 +67,12 @@ impl Interested {
         let Members { members, turn } = self.groups.get_mut(group)?;
         let member = members[*turn % members.len()];
         *turn += 1;
-        copy(message, &[member], true)
+        copy(message, &[member], Some(group))
     }
 }
 
 /// One copy for the session that has these subscriptions (MQTT 5, 3.3.4); none of a message of QoS 0.
-fn copy(message: &Message, matching: &[Subscriber<SessionNumber>], shared: bool) -> Option<CopyEntry> {
+fn copy(message: &Message, matching: &[Subscriber<SessionNumber>], group: Option<&str>) -> Option<CopyEntry> {
     let granted = matching.iter().map(Subscriber::qos).max()?;
     let qos = granted.min(message.qos());
     let as_published = matching.iter().any(|subscriber| subscriber.options.retain_as_published);
@@ -80,7 +81,7 @@ fn copy(message: &Message, matching: &[Subscriber<SessionNumber>], shared: bool)
         number: CopyNumber::default(),
         qos,
         retain: message.retain() && as_published,
-        shared,
+        group: group.map(Arc::from),
         state: CopyState::Queued,
         identifiers: matching.iter().filter_map(Subscriber::identifier).map(NonZeroU32::get).collect(),
     })

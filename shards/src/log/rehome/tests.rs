@@ -102,7 +102,7 @@ impl World {
                 number: image.next_copy,
                 qos: QoS::ExactlyOnce,
                 retain: false,
-                shared: false,
+                group: None,
                 state: *self.random.pick(&states),
                 identifiers: Default::default(),
             };
@@ -203,11 +203,11 @@ fn take_shared(images: &mut [ShardImage]) -> Vec<Vec<u8>> {
         let ShardImage { sessions, bodies, parked, .. } = image;
         for session in sessions.values_mut() {
             session.copies.retain(|_, (body, copy)| {
-                if copy.shared {
+                if copy.group.as_deref() == Some(GROUP) {
                     assert!(session.subscriptions[GROUP].options.qos > QoS::AtMostOnce);
                     taken.push(bodies[body].message.payload().to_vec());
                 }
-                !copy.shared
+                copy.group.is_none()
             });
         }
         for parked in parked.values() {
