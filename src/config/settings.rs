@@ -247,6 +247,8 @@ pub struct ClientLimits {
     pub queue_messages_max: Number<1, 100_000_000>,
     /// Memory of the messages that wait for one client.
     pub queue_bytes_max: Bytes<1_024, { u32::MAX as u64 }>,
+    /// Messages that wait for one durable client on disk.
+    pub queue_disk_bytes_max: Bytes<0, 1_099_511_627_776>,
     /// Topic aliases that a v5 client may use.
     pub topic_alias_max: Number<0, 65_535>,
     /// Topic aliases used towards one v5 client.
@@ -315,6 +317,7 @@ impl Default for ClientLimits {
             in_flight_max: Number::new(limits.in_flight_max.into()),
             queue_messages_max: Number::new(limits.queue_messages_max.into()),
             queue_bytes_max: Bytes::new(limits.queue_bytes_max.into()),
+            queue_disk_bytes_max: Bytes::new(limits.queue_disk_bytes_max),
             topic_alias_max: Number::new(limits.topic_alias_max.into()),
             topic_alias_to_client_max: Number::new(limits.topic_alias_to_client_max.into()),
             keep_alive_max: Span::new(limits.keep_alive_max),
@@ -340,6 +343,7 @@ impl Settings {
             in_flight_max: client.in_flight_max.get(),
             queue_messages_max: client.queue_messages_max.get(),
             queue_bytes_max: client.queue_bytes_max.get(),
+            queue_disk_bytes_max: client.queue_disk_bytes_max.get(),
             topic_alias_max: client.topic_alias_max.get(),
             topic_alias_to_client_max: client.topic_alias_to_client_max.get(),
             keep_alive_max: client.keep_alive_max.get(),

@@ -302,7 +302,7 @@ struct Messages {
 impl Messages {
     fn add(&mut self, message: Message) -> BodyId {
         self.newest = self.newest.next();
-        let body = BodyImage { message, publisher: None, origin: Origin::Own, written: Default::default() };
+        let body = BodyImage { message, publisher: None, origin: Origin::Own, place: None };
         self.bodies.insert(BodyId(self.newest), body);
         BodyId(self.newest)
     }

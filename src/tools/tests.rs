@@ -43,12 +43,7 @@ fn image() -> ShardImage {
         let id = BodyId(Lsn(image.bodies.len() as u64 + 1));
         image.bodies.insert(
             id,
-            BodyImage {
-                message: message(payload),
-                publisher: None,
-                origin: Origin::Own,
-                written: Default::default(),
-            },
+            BodyImage { message: message(payload), publisher: None, origin: Origin::Own, place: None },
         );
         id
     };

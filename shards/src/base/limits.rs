@@ -136,6 +136,14 @@ pub const PACKETS_PER_INPUT_MAX: usize = 16 * 1024;
 /// Packet ids that may lie between the oldest and the newest unacknowledged outbound message, as a multiple of the in-flight window:
 /// a client that never acknowledges one of them stalls itself instead of growing the table.
 pub const IN_FLIGHT_SPAN_FACTOR: usize = 8;
+/// Copies of one session whose messages are only on disk: each takes up some 128 bytes of memory all the same, eight mebibytes in all.
+pub const PAGED_COPIES_MAX: usize = 65_536;
+/// Bytes of a log that are read at once to get such messages back, unless one alone is more: what a client takes in a millisecond.
+pub const PAGE_READ_BYTES_MAX: u32 = 256 * 1024;
+/// Such reads of one shard that are under way: with the bytes of one it bounds the memory that they take.
+pub const PAGE_READS_MAX: usize = 8;
+/// Bytes of such messages that are being read to be written again when a log is cleaned, beside one read: enough for a turn's share of it.
+pub const CLEAN_READ_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of a segment of a log: large enough that making one ready is rare, small enough that two spare ones per shard cost little.
 pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Segments that are made ready ahead: they are what acknowledgements, releases and ends are written to while the disk has no room.
@@ -214,6 +222,8 @@ pub struct Limits {
     pub queue_messages_max: u32,
     /// Bytes of memory of the messages that wait for one client.
     pub queue_bytes_max: u32,
+    /// Bytes of messages (as in memory) that wait for one durable client on disk, behind those in memory.
+    pub queue_disk_bytes_max: u64,
     /// Topic aliases that a v5 client may use towards us.
     pub topic_alias_max: u16,
     /// Topic aliases used towards one v5 client, if the client itself does not take fewer: each is looked for in every copy sent.
@@ -249,6 +259,7 @@ impl Default for Limits {
             in_flight_max: 64,
             queue_messages_max: 1_000,
             queue_bytes_max: 1024 * 1024,
+            queue_disk_bytes_max: 256 * 1024 * 1024,
             topic_alias_max: 32,
             topic_alias_to_client_max: 32,
             keep_alive_max: Duration::from_secs(3_600),

@@ -11,7 +11,7 @@ use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
 use crate::coordinator::Coordinator;
 use crate::mesh::{ClaimReplies, CoordinatorPort, Port};
-use crate::shard::Shard;
+use crate::shard::{Event, Shard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -267,8 +267,13 @@ impl Seat {
             self.publish_statistics(now);
         }
         while let Some(event) = self.shard.poll_event() {
-            // What clients do wrong is theirs: an operator who wants to see it asks for it.
-            tracing::debug!(shard = self.port.own().index(), "{event}");
+            let shard = self.port.own().index();
+            if matches!(event, Event::Unreadable { .. }) {
+                tracing::warn!(shard, "{event}");
+            } else {
+                // What clients do wrong is theirs: an operator who wants to see it asks for it.
+                tracing::debug!(shard, "{event}");
+            }
         }
         if self.shard.is_restored()
             && let Some(tell) = self.on_ready.take()

@@ -45,6 +45,18 @@ pub struct Place {
 }
 
 impl Place {
+    /// From here through `last`, which lies behind it in the same segment.
+    pub fn through(self, last: Place) -> Place {
+        Place { bytes: last.offset + last.bytes - self.offset, ..self }
+    }
+
+    /// Whether `next` lies behind this in the same segment, and both with what is between within `bytes_max`.
+    pub fn reaches(self, next: Place, bytes_max: u32) -> bool {
+        self.segment == next.segment
+            && next.offset >= self.offset + self.bytes
+            && next.offset + next.bytes - self.offset <= bytes_max
+    }
+
     /// The place of something whose last whole record this is.
     pub fn written(&self) -> Written {
         self.segment.written()

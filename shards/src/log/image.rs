@@ -12,6 +12,7 @@ mod tests;
 
 pub use records::records_of;
 
+use super::format::Place;
 use super::record::{BodyId, CopyEntry, Destination, Occasion, Origin};
 use crate::base::kept::{CopyNumber, ParkedId, SessionNumber, Written};
 use crate::base::lsn::{Incarnation, Lsn};
@@ -53,11 +54,16 @@ pub struct ShardImage {
     pub superseded: Vec<SessionNumber>,
     /// What did not fit.
     pub oddities: Oddities,
-    /// The segment of the records that are applied now: what they write whole is noted to lie there.
-    pub segment: Written,
+    /// Where the record lies that is applied now: what it writes whole is noted to lie there. `None`: nowhere that it could be read from.
+    pub at: Option<Place>,
 }
 
 impl ShardImage {
+    /// The segment of the record that is applied now; the first for what lies nowhere.
+    fn written(&self) -> Written {
+        self.at.map(|place| place.written()).unwrap_or_default()
+    }
+
     /// The filters that sessions hold exclusively, in a fixed order: both the shard and the coordinator number them by it.
     pub fn exclusive(&self) -> impl Iterator<Item = &str> {
         let subscriptions = self.sessions.values().flat_map(|session| &session.subscriptions);
@@ -80,7 +86,7 @@ pub struct Oddities {
 }
 
 /// A message body.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct BodyImage {
     /// What it says.
     pub message: Message,
@@ -88,9 +94,19 @@ pub struct BodyImage {
     pub publisher: Option<PublisherMark>,
     /// Where it came from: it may turn out never to have happened.
     pub origin: Origin,
-    /// Where its last record lies.
-    pub written: Written,
+    /// Where its last record lies, if that is known.
+    pub place: Option<Place>,
 }
+
+/// Where it lies is no part of what a message is.
+impl PartialEq for BodyImage {
+    fn eq(&self, other: &BodyImage) -> bool {
+        let BodyImage { message, publisher, origin, place: _ } = self;
+        (message, publisher, origin) == (&other.message, &other.publisher, &other.origin)
+    }
+}
+
+impl Eq for BodyImage {}
 
 /// A session.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,7 +3,7 @@
 //! `writer` is the shard's end; `bodies` are the messages that it still needs; `record` says what is written, `image` what all of it means;
 //! `resolve` makes the images of all shards agree, `rehome` makes them those of another number of shards; `disk` is what the drivers do for it;
 //! `gate` holds outputs until their record is committed. `codec` makes records bytes, `format` is the frame around them, `journal` gathers them into
-//! batches and those into segments; `on_disk` is what the driver sees of all that, and `scan` reads it again. Sans-IO like everything below the drivers.
+//! batches and those into segments; `on_disk` is what the driver sees of all that, `scan` reads it again, and `read_back` single messages. Sans-IO like everything below the drivers.
 
 mod bodies;
 mod codec;
@@ -13,6 +13,7 @@ mod gate;
 mod image;
 mod journal;
 mod on_disk;
+mod read_back;
 mod record;
 mod rehome;
 mod resolve;

@@ -12,7 +12,7 @@ use crate::base::lsn::Lsn;
 impl Log {
     /// What the disk is asked for next. Ask until there is nothing more, once everything of a turn is appended: that becomes one write.
     pub fn poll_disk(&mut self) -> Option<DiskRequest> {
-        self.journal.as_mut()?.poll_disk()
+        self.reads.pop_front().or_else(|| self.journal.as_mut()?.poll_disk())
     }
 
     /// The disk has done something. Returns up to where the log is committed, when that is further than before.
@@ -55,9 +55,13 @@ impl Log {
         self.append(&Record::Stopped)
     }
 
-    /// Where the newest record lies, or will once it is written: to be read from there later. `None` for a log in memory.
+    /// Where the newest record lies, or will once it is written: to be read from there later. On tape records lie anywhere. `None` for a log in
+    /// memory.
     pub fn place_of_newest(&self) -> Option<Place> {
-        self.journal.as_ref()?.place_of_newest()
+        match &self.journal {
+            Some(journal) => journal.place_of_newest(),
+            None => self.tape().last().map(|_| Place { segment: SegmentId(1), offset: 0, bytes: 0 }),
+        }
     }
 
     /// Gives up the segments before `segment`. Only when what is on disk says that recovery needs none of them.

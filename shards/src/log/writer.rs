@@ -1,10 +1,12 @@
 //! A shard's end of its log: records in, numbers out.
 
 use super::Record;
+use super::disk::DiskRequest;
 use super::journal::Journal;
 use super::spoiled::Spoiled;
 use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::planted::Planted;
+use std::collections::VecDeque;
 
 /// Numbers records in the order in which they are appended.
 #[derive(Debug)]
@@ -14,12 +16,15 @@ pub struct Log {
     planted: Planted,
     /// What makes it last, if anything does.
     pub(super) journal: Option<Box<Journal>>,
+    /// Of messages to be read back, not handed to the disk yet.
+    pub(super) reads: VecDeque<DiskRequest>,
 }
 
 impl Log {
     /// A log that keeps nothing: what is numbered is committed as soon as its shard says so.
     pub fn in_memory() -> Log {
-        Log { newest: Lsn::NONE, tape: None, planted: Planted::default(), journal: None }
+        let (tape, journal, reads) = (None, None, VecDeque::new());
+        Log { newest: Lsn::NONE, tape, planted: Planted::default(), journal, reads }
     }
 
     /// A log that keeps its records in memory, to be looked at with [`Log::tape`]: for tests and the simulator. What of it is committed

@@ -35,7 +35,7 @@ pub(super) fn read_log(
     let older = stored.iter().map(|stored| stored.segment).filter(|segment| *segment < first);
     let mut image = ShardImage::default();
     let report = scan_log(path, identity, first, &mut |lsn, record, place| {
-        image.segment = place.written();
+        image.at = Some(place);
         image.apply(lsn, &record);
     })?;
     tell(path, &report, &image);
@@ -51,7 +51,7 @@ pub(super) fn read_log(
     Ok((read, image))
 }
 
-/// Hands every record of the log in the folder at `path`, from segment `first` on, to `take`, and says how the log stands.
+/// Hands every record of the log in the folder at `path`, from segment `first` on, to `take`, with where it lies, and says how the log stands.
 pub(super) fn scan_log(
     path: &Path,
     identity: LogIdentity,

@@ -18,11 +18,13 @@ pub enum DropReason {
     NoMember,
     /// The client unsubscribed what it matched before it was started.
     Unsubscribed,
+    /// Its message could not be read back from the log.
+    Unreadable,
 }
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [DropReason; 7] = [
+    pub const ALL: [DropReason; 8] = [
         DropReason::QueueFull,
         DropReason::Offline,
         DropReason::PacketTooLarge,
@@ -30,6 +32,7 @@ impl DropReason {
         DropReason::Refused,
         DropReason::NoMember,
         DropReason::Unsubscribed,
+        DropReason::Unreadable,
     ];
 
     /// The name in logs and metrics.
@@ -42,6 +45,7 @@ impl DropReason {
             DropReason::Refused => "refused",
             DropReason::NoMember => "no_member",
             DropReason::Unsubscribed => "unsubscribed",
+            DropReason::Unreadable => "unreadable",
         }
     }
 }

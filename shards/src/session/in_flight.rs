@@ -84,6 +84,7 @@ impl InFlight {
                 Restored::Queued(copy) if copy.qos == QoS::AtLeastOnce => State::Puback(copy),
                 Restored::Queued(copy) | Restored::Started(_, copy) => State::Pubrec(copy),
                 Restored::Arrived(_, number) => State::Pubcomp(Some(number)),
+                Restored::Paged(_) => unreachable!("what is on disk waits"),
             };
             Slot { state, sent: false, dup: true, held: false }
         };

@@ -5,8 +5,8 @@
 //! that is promised is per QoS [MQTT-4.6.0-5].
 
 use super::in_flight::{InFlight, Resend, UnknownPacketId};
-use super::waiting::{Gone, Waiting};
-use super::{DropReason, Encoded, Identifiers, Incoming, PendingCopy, Writer};
+use super::waiting::{Gone, Waiting, WaitingRoom};
+use super::{DropReason, Encoded, Identifiers, Incoming, PagedCopy, PendingCopy, Writer};
 use crate::base::kept::{CopyNumber, KeptCopy};
 use crate::base::limits::Limits;
 use crate::base::planted::{Bug, Planted};
@@ -58,6 +58,8 @@ pub enum Offered {
     Held(PacketId),
     /// Waits.
     Queued,
+    /// Waits without its message, which is to be read from the log when its turn comes.
+    Paged,
     /// Not delivered.
     Dropped(DropReason),
 }
@@ -155,15 +157,21 @@ impl Outbound {
     }
 
     fn wait(&mut self, copy: PendingCopy, now: Time, limits: &Limits, planted: Planted) -> Offered {
-        let bytes = copy.message.memory_bytes();
         let waiting = self.waiting.get_or_insert_default();
-        if waiting.is_full(bytes, limits) {
+        let mut room = waiting.room(&copy, limits);
+        if room == WaitingRoom::None {
             waiting.drop_expired(now);
+            room = waiting.room(&copy, limits);
         }
-        if waiting.is_full(bytes, limits) && !planted.is(Bug::QueueUnbounded) {
-            return Offered::Dropped(DropReason::QueueFull);
+        match room {
+            WaitingRoom::Memory => waiting.push(copy),
+            WaitingRoom::None if planted.is(Bug::QueueUnbounded) => waiting.push(copy),
+            WaitingRoom::None => return Offered::Dropped(DropReason::QueueFull),
+            WaitingRoom::Disk => {
+                waiting.push_paged(PagedCopy::of(&copy).expect("there is no such room for any other"));
+                return Offered::Paged;
+            }
         }
-        waiting.push(copy);
         Offered::Queued
     }
 
@@ -295,13 +303,14 @@ impl Outbound {
         self.in_flight.pubcomp(packet_id).flatten()
     }
 
-    /// The copies that the log has a body of: not those that have arrived.
+    /// The copies that the log has a body of: not those that have arrived, and not those whose messages are on disk ([`Outbound::paged`]).
     pub fn kept(&self) -> impl Iterator<Item = KeptCopy> {
         let waiting = self.waiting.iter().flat_map(|waiting| waiting.copies());
         self.in_flight.copies().chain(waiting).filter_map(|copy| copy.kept)
     }
 
-    /// The log forgets the session: it has none of the copies from here on. Returns those of which it had a body.
+    /// The log forgets the session: it has none of the copies from here on. Returns those of which it had a body, but for those whose messages are on
+    /// disk: they need their bodies until they are read.
     pub fn forget_kept(&mut self) -> Vec<KeptCopy> {
         let forgotten = self.kept().collect();
         self.in_flight.forget_kept();

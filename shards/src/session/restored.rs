@@ -4,7 +4,7 @@
 //! behind take their places, up to the window, in the order in which they were queued.
 
 use super::in_flight::InFlight;
-use super::{Outbound, PendingCopy};
+use super::{Outbound, PagedCopy, PendingCopy};
 use crate::base::kept::CopyNumber;
 use crate::wire::{PacketId, QoS};
 
@@ -13,6 +13,8 @@ use crate::wire::{PacketId, QoS};
 pub enum Restored {
     /// It waits, or was in flight with QoS 1.
     Queued(PendingCopy),
+    /// It waits, and its message is on disk. Nothing but such follows.
+    Paged(PagedCopy),
     /// QoS 2, in flight with this packet id.
     Started(PacketId, PendingCopy),
     /// QoS 2, and the client has it: the packet id waits for PUBCOMP.
@@ -22,13 +24,17 @@ pub enum Restored {
 impl Restored {
     fn packet_id(&self) -> Option<PacketId> {
         match self {
-            Restored::Queued(_) => None,
+            Restored::Queued(_) | Restored::Paged(_) => None,
             Restored::Started(packet_id, _) | Restored::Arrived(packet_id, _) => Some(*packet_id),
         }
     }
 
     fn may_be_in_flight(&self) -> bool {
-        !matches!(self, Restored::Queued(copy) if copy.qos == QoS::ExactlyOnce)
+        match self {
+            Restored::Queued(copy) => copy.qos == QoS::AtLeastOnce,
+            Restored::Paged(_) => false,
+            Restored::Started(..) | Restored::Arrived(..) => true,
+        }
     }
 }
 
@@ -41,9 +47,15 @@ impl Outbound {
         outbound.in_flight_bytes = places.iter().flatten().map(memory_bytes).sum();
         outbound.in_flight = InFlight::restored(first, places);
         for copy in waiting {
-            if let Restored::Queued(copy) = copy {
-                outbound.waiting.get_or_insert_default().push(copy);
+            match copy {
+                Restored::Queued(copy) => outbound.waiting.get_or_insert_default().push(copy),
+                Restored::Paged(copy) => outbound.waiting.get_or_insert_default().push_paged(copy),
+                Restored::Started(..) | Restored::Arrived(..) => {}
             }
+        }
+        if let Some(waiting) = &mut outbound.waiting {
+            // What the client unsubscribed while they were on disk is looked at when they are read.
+            waiting.paged.note_unsubscribed();
         }
         outbound
     }
@@ -54,7 +66,8 @@ impl Outbound {
     pub fn to_be_restored(&self) -> Vec<Restored> {
         let waiting = self.waiting.iter().flat_map(|waiting| waiting.copies());
         let waiting = waiting.filter(|copy| copy.kept.is_some()).cloned().map(Restored::Queued);
-        self.in_flight.to_be_restored().chain(waiting).collect()
+        let paged = self.paged().cloned().map(Restored::Paged);
+        self.in_flight.to_be_restored().chain(waiting).chain(paged).collect()
     }
 }
 
@@ -90,7 +103,7 @@ fn place(copies: Vec<Restored>) -> (PacketId, Vec<Option<Restored>>) {
 fn memory_bytes(copy: &Restored) -> usize {
     match copy {
         Restored::Queued(copy) | Restored::Started(_, copy) => copy.message.memory_bytes(),
-        Restored::Arrived(..) => 0,
+        Restored::Paged(_) | Restored::Arrived(..) => 0,
     }
 }
 

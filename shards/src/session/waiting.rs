@@ -1,6 +1,8 @@
-//! Copies that wait for a client: those of QoS 0 for its socket, those of QoS 1 and 2 for its acknowledgements too, and so apart.
+//! Copies that wait for a client: those of QoS 0 for its socket, those of QoS 1 and 2 for its acknowledgements too, and so apart. What memory has
+//! no room for stays on disk, if the log has it.
 
-use super::PendingCopy;
+use super::paged::Paged;
+use super::{PagedCopy, PendingCopy};
 use crate::base::kept::KeptCopy;
 use crate::base::limits::Limits;
 use crate::base::time::Time;
@@ -14,6 +16,8 @@ pub struct Gone {
     pub copies: u32,
     /// Those of them that the log has.
     pub kept: Vec<KeptCopy>,
+    /// Those of them whose messages are on disk.
+    pub paged: Vec<KeptCopy>,
 }
 
 impl Gone {
@@ -23,12 +27,22 @@ impl Gone {
     }
 }
 
-/// The queues of one session, bounded together by count and bytes.
+/// Where a copy can wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum WaitingRoom {
+    Memory,
+    Disk,
+    None,
+}
+
+/// The queues of one session, in memory bounded together by count and bytes.
 #[derive(Default, Debug)]
 pub(super) struct Waiting {
     acknowledged: VecDeque<PendingCopy>,
     unacknowledged: VecDeque<PendingCopy>,
     bytes: usize,
+    /// Of QoS 1 and 2, behind those in memory.
+    pub(super) paged: Paged,
     /// What has expired and made room, not reported yet.
     pub(super) expired: Gone,
 }
@@ -36,10 +50,24 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Copies.
     pub(super) fn len(&self) -> usize {
+        self.in_memory() + self.paged.len()
+    }
+
+    /// Copies whose messages are in memory.
+    pub(super) fn in_memory(&self) -> usize {
         self.acknowledged.len() + self.unacknowledged.len()
     }
 
+    /// Of the messages in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn has_no_acknowledged(&self) -> bool {
+        self.acknowledged.is_empty() && self.paged.is_empty()
+    }
+
+    pub(super) fn has_no_acknowledged_in_memory(&self) -> bool {
         self.acknowledged.is_empty()
     }
 
@@ -47,12 +75,20 @@ impl Waiting {
         self.unacknowledged.is_empty()
     }
 
-    /// Whether a message of `bytes` is too much. A single one larger than the byte limit still fits an empty queue: the limit bounds
-    /// backlog, not message size.
-    pub(super) fn is_full(&self, bytes: usize, limits: &Limits) -> bool {
-        let count = self.len();
-        count >= limits.queue_messages_max as usize
-            || count > 0 && self.bytes + bytes > limits.queue_bytes_max as usize
+    /// Where a copy that comes now can wait. A single message larger than the limit of bytes still fits an empty queue: the limit bounds backlog,
+    /// not message size. One that exceeds the count is dropped, unless there is something on disk: then it goes there.
+    pub(super) fn room(&self, copy: &PendingCopy, limits: &Limits) -> WaitingRoom {
+        let (count, bytes) = (self.in_memory(), copy.message.memory_bytes());
+        let is_countable = count < limits.queue_messages_max as usize;
+        let fits = count == 0 || self.bytes + bytes <= limits.queue_bytes_max as usize;
+        if is_countable && fits && (copy.qos == QoS::AtMostOnce || self.paged.is_empty()) {
+            return WaitingRoom::Memory;
+        }
+        let is_kept = copy.kept.is_some() && copy.group.is_none();
+        if is_kept && (is_countable || !self.paged.is_empty()) && self.paged.has_room(bytes, limits) {
+            return WaitingRoom::Disk;
+        }
+        WaitingRoom::None
     }
 
     pub(super) fn push(&mut self, copy: PendingCopy) {
@@ -76,13 +112,26 @@ impl Waiting {
         Some(copy)
     }
 
+    /// The copy waits on disk.
+    pub(super) fn push_paged(&mut self, copy: PagedCopy) {
+        self.paged.push(copy);
+    }
+
     /// Whether half of it is free.
     pub(super) fn has_headroom(&self, limits: &Limits) -> bool {
-        self.len() <= limits.queue_messages_max as usize / 2
+        self.paged.is_empty()
+            && self.in_memory() <= limits.queue_messages_max as usize / 2
             && self.bytes <= limits.queue_bytes_max as usize / 2
     }
 
-    /// Takes out the copies for which `is` holds, at most `max` of each queue, oldest first.
+    /// Whether it is time to read back what is on disk.
+    pub(super) fn is_low(&self, limits: &Limits) -> bool {
+        self.acknowledged.is_empty()
+            || self.in_memory() <= limits.queue_messages_max as usize / 2
+                && self.bytes <= limits.queue_bytes_max as usize / 2
+    }
+
+    /// Takes out the copies in memory for which `is` holds, at most `max` of each queue, oldest first.
     pub(super) fn withdraw(&mut self, max: usize, is: impl Fn(&PendingCopy) -> bool) -> Vec<PendingCopy> {
         let mut taken = Vec::new();
         for queue in [&mut self.acknowledged, &mut self.unacknowledged] {
@@ -96,7 +145,7 @@ impl Waiting {
         taken
     }
 
-    /// Lets `keep` change every copy, and drops those for which it says no.
+    /// Lets `keep` change every copy in memory, and drops those for which it says no.
     pub(super) fn revise(&mut self, mut keep: impl FnMut(&mut PendingCopy) -> bool) -> Gone {
         let mut gone = Gone::default();
         for queue in [&mut self.acknowledged, &mut self.unacknowledged] {
@@ -113,7 +162,7 @@ impl Waiting {
         gone
     }
 
-    /// Every copy.
+    /// Every copy in memory.
     pub(super) fn copies(&self) -> impl Iterator<Item = &PendingCopy> {
         self.acknowledged.iter().chain(&self.unacknowledged)
     }
@@ -136,5 +185,6 @@ impl Waiting {
             let copy = self.pop_unacknowledged().expect("looked at just now");
             self.expired.note(&copy);
         }
+        self.paged.drop_expired(now, &mut self.expired);
     }
 }

@@ -18,8 +18,8 @@ impl Outbound {
 
     /// The client has unsubscribed. `subscribed` says for a topic which identifiers its remaining subscriptions have, `None` without any: then
     /// the copies that wait are dropped. `left` are the identifiers of what was unsubscribed, sorted: copies that go all the same, because
-    /// of another subscription, do without them. What belongs to shared groups is not touched. Returns what was dropped, and what
-    /// the log has with other identifiers.
+    /// of another subscription, do without them. What belongs to shared groups is not touched, and what is on disk is looked at when it is read.
+    /// Returns what was dropped, and what the log has with other identifiers.
     pub fn withdraw_unsubscribed(
         &mut self,
         left: &[u32],
@@ -27,6 +27,7 @@ impl Outbound {
     ) -> (Gone, Vec<PendingCopy>) {
         let mut revised = Vec::new();
         let Some(waiting) = self.waiting.as_deref_mut() else { return (Gone::default(), revised) };
+        waiting.paged.note_unsubscribed();
         let dropped = waiting.revise(|copy| {
             if copy.group.is_some() {
                 return true;

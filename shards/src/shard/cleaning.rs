@@ -7,6 +7,7 @@
 
 use super::Shard;
 use super::cleaning_turn::Turn;
+use super::read_again::BodyReads;
 use super::session::{Session, SessionKey};
 use crate::base::kept::Written;
 use crate::base::limits::{
@@ -30,10 +31,11 @@ pub(super) struct Cleaning {
     pub(super) session_bytes: u64,
     /// A round is begun when it is this shard's turn, or when it is late.
     pub(super) turn: Turn,
+    pub(super) reads: BodyReads,
     round: Option<Round>,
     rounds: u64,
-    /// What the log had appended at the end of the last turn.
-    appended: u64,
+    /// What the log had appended at the end of the last turn, and what it has for cleaning alone since.
+    pub(super) appended: u64,
 }
 
 /// One round.
@@ -52,6 +54,10 @@ struct Round {
 pub(super) enum Stage {
     /// Bodies from this place of their table on. Before the queues that name them.
     Bodies(usize),
+    /// Bodies that are on disk only are being read.
+    BodyReads,
+    /// Sessions from this place of their table on, for copies whose messages could not be read.
+    Lost(usize),
     /// Sessions from this place of their table on.
     Sessions(usize),
     /// Retained messages behind this topic.
@@ -72,9 +78,21 @@ pub(super) enum Stage {
 
 /// What a turn may still do for cleaning.
 pub(super) struct Share {
-    pub(super) looks: u64,
+    looks: u64,
     /// What the log may have appended.
     appended_max: u64,
+}
+
+impl Share {
+    /// So many were looked at.
+    pub(super) fn look(&mut self, looks: usize) {
+        self.looks = self.looks.saturating_sub(looks as u64);
+    }
+
+    /// So much is going to be appended.
+    pub(super) fn charge(&mut self, bytes: u32) {
+        self.appended_max = self.appended_max.saturating_sub(bytes.into());
+    }
 }
 
 impl Shard {
@@ -131,6 +149,8 @@ impl Shard {
     pub(super) fn cleaning_can_go(&self) -> bool {
         let can_go = match &self.cleaning.round {
             Some(round) => match round.stage {
+                Stage::Bodies(_) => !self.cleaning.reads.are_many() && !self.waits_for_disk(),
+                Stage::BodyReads => !self.cleaning.reads.is_waiting() && !self.waits_for_disk(),
                 Stage::FanOuts => !self.waits_for_fan_outs(round) && !self.waits_for_disk(),
                 Stage::Committing(_) => self.can_end(round),
                 _ => !self.waits_for_disk(),
@@ -188,6 +208,10 @@ impl Shard {
     fn step(&mut self, round: &mut Round, share: &mut Share) -> bool {
         let through = round.through.written();
         round.stage = match std::mem::replace(&mut round.stage, Stage::FanOuts) {
+            stage @ Stage::Bodies(_) if self.cleaning.reads.are_many() => return wait(round, stage),
+            stage @ Stage::BodyReads if self.cleaning.reads.is_waiting() => return wait(round, stage),
+            Stage::BodyReads => self.after_bodies(),
+            Stage::Lost(from) => self.clean_lost(from, share),
             Stage::Bodies(from) => self.clean_bodies(from, through, share),
             Stage::Sessions(from) => self.clean_sessions(from, through, share),
             Stage::Retained(behind) => self.clean_retained(behind, through, share),
@@ -195,12 +219,9 @@ impl Shard {
             Stage::Delayed(behind) => self.clean_delayed(behind, through, share),
             Stage::Wills(before) => self.clean_wills(before, through, share),
             Stage::BetweenMembers(before) => self.clean_between_members(before, through, share),
-            Stage::FanOuts if self.waits_for_fan_outs(round) => return false,
+            stage @ Stage::FanOuts if self.waits_for_fan_outs(round) => return wait(round, stage),
             Stage::FanOuts => Stage::Committing(self.write_marks_again()),
-            Stage::Committing(lsn) => {
-                round.stage = Stage::Committing(lsn);
-                return false;
-            }
+            stage @ Stage::Committing(_) => return wait(round, stage),
         };
         true
     }
@@ -253,6 +274,12 @@ impl Shard {
         session.written = written;
         self.weigh_head(key);
     }
+}
+
+/// Something else has to happen first.
+fn wait(round: &mut Round, stage: Stage) -> bool {
+    round.stage = stage;
+    false
 }
 
 fn add_bytes(session: &mut Session, bytes: u64, all: &mut u64) {

@@ -167,10 +167,11 @@ impl Shard {
         if let Some((key, connection)) = connection {
             self.outputs.flush(key, connection);
         }
-        if matches!(offered, Offered::Queued | Offered::Dropped(_)) {
+        if matches!(offered, Offered::Queued | Offered::Paged | Offered::Dropped(_)) {
             let gone = session.outbound.take_expired();
             self.counters.expired += u64::from(gone.copies);
             self.finish_copies(key, &gone.kept);
+            self.finish_paged(key, &gone.paged);
         }
         if let Some(kept) = kept {
             self.draft_copy(key, kept, copy, offered);
@@ -187,7 +188,7 @@ impl Shard {
                 self.counters.delivered += 1;
             }
             Offered::InFlight => self.counters.messages_out += 1,
-            Offered::Queued | Offered::Held(_) => {}
+            Offered::Queued | Offered::Paged | Offered::Held(_) => {}
             Offered::Dropped(_) if self.planted.is(Bug::DropNotCounted) => {}
             Offered::Dropped(reason) => self.drop_copies(reason, 1),
         }

@@ -215,6 +215,7 @@ impl Shard {
         let lost = session.outbound.queued() + session.outbound.in_flight();
         self.drop_copies(DropReason::SessionEnded, lost as u64);
         session.outbound.kept().for_each(|kept| self.bodies.release(kept.body));
+        session.outbound.paged().for_each(|copy| self.bodies.release_paged(copy.kept.body));
         for replay in session.replays.iter() {
             self.retained.end_replay(replay);
         }

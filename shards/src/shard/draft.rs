@@ -12,7 +12,7 @@ use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::log::{
     Bodies, BodyId, BodyRecord, Cause, CopiesRecord, CopyEntry, CopyState, Destination, MessageRecord,
-    Origin, Record,
+    Origin, Place, Record,
 };
 use crate::mesh::SharedGroup;
 use crate::session::{Incoming, Offered};
@@ -132,6 +132,9 @@ impl Shard {
             _ => CopyState::Queued,
         };
         self.bodies.hold(kept.body);
+        if offered == Offered::Paged {
+            self.bodies.page_out(kept.body);
+        }
         let session = self.sessions.get_mut(key).expect("it has taken the copy just now");
         session.next_copy = kept.number.next();
         if self.planted.is(Bug::CopyNotRecorded) {
@@ -175,8 +178,9 @@ impl Shard {
         } else {
             self.use_up(facts.cause)
         };
+        let place = self.log.place_of_newest();
         self.pass_on(lsn, incoming, written);
-        self.close_draft(lsn, Some((facts.publisher, written)));
+        self.close_draft(lsn, Some((facts.publisher, place)));
         lsn
     }
 
@@ -213,12 +217,12 @@ impl Shard {
     }
 
     /// The record is appended: what waits for its commit waits from here on. With who published it and where it lies, if it brings the body.
-    fn close_draft(&mut self, lsn: Lsn, first: Option<(Option<PublisherMark>, Written)>) {
+    fn close_draft(&mut self, lsn: Lsn, first: Option<(Option<PublisherMark>, Option<Place>)>) {
         self.draft.copies.clear();
         self.draft.open = false;
         let Some(body) = self.draft.body.take() else { return };
-        if let Some((publisher, written)) = first {
-            self.bodies.name(body, BodyId(lsn), publisher, written);
+        if let Some((publisher, place)) = first {
+            self.bodies.name(body, BodyId(lsn), publisher, place);
         }
         let mut held = std::mem::take(&mut self.draft.held);
         for (session, packet_id) in held.drain(..) {

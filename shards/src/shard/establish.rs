@@ -224,6 +224,7 @@ impl Shard {
         self.drop_copies(crate::session::DropReason::PacketTooLarge, u64::from(pumped.too_large));
         self.finish_copies(of, &pumped.finished);
         self.record_started(of, &pumped.started);
+        self.want_paged(of);
         if let Some(session) = congested {
             self.relieve_congestion(session);
         }

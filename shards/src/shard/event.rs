@@ -62,6 +62,13 @@ pub enum Event {
         /// Which.
         what: &'static str,
     },
+    /// Messages that waited for a client on disk cannot be read, and are dropped.
+    Unreadable {
+        /// The client.
+        client_id: Box<str>,
+        /// How many.
+        copies: u64,
+    },
     /// The retained store is full. Reported once a minute while messages are refused.
     RetainedRefused {
         /// Messages of this shard's publishers or partition that were not retained since the start.
@@ -82,6 +89,12 @@ impl fmt::Display for Event {
             Event::Denied { author, what, topic } => {
                 let author = author.as_author();
                 write!(f, "{} client id {:?} may not {what} {topic:?}", author.peer, author.client_id)
+            }
+            Event::Unreadable { client_id, copies } => {
+                write!(
+                    f,
+                    "{copies} messages for client id {client_id:?} cannot be read from the log and are dropped"
+                )
             }
             Event::RetainedRefused { since_start } => {
                 write!(

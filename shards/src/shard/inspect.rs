@@ -80,6 +80,8 @@ pub struct Sizes {
     pub held_copies: usize,
     /// Messages of which the log has a body that somebody needs.
     pub bodies: usize,
+    /// Those of them whose message is in memory.
+    pub bodies_in_memory: usize,
     /// Messages that some other shard may not have logged.
     pub outbox: usize,
     /// Messages in fan-out cursors.
@@ -134,6 +136,7 @@ impl Shard {
         let mut filters: Vec<String> = self.topics.filters(&session.filters).map(Into::into).collect();
         filters.sort_unstable();
         let mut copies: Vec<_> = session.outbound.kept().map(|kept| kept.number).collect();
+        copies.extend(session.outbound.paged().map(|copy| copy.kept.number));
         copies.sort_unstable();
         DurableView {
             number: session.number,
@@ -189,6 +192,7 @@ impl Shard {
             held_replies: self.gate.len(),
             held_copies: self.holds.len(),
             bodies: self.bodies.len(),
+            bodies_in_memory: self.bodies.in_memory(),
             outbox: self.outbox.len(),
             cursor_messages: self.fan_out.messages(),
             replays: self.retained.replays_len(),

@@ -12,6 +12,10 @@ impl Shard {
 
     /// The disk has done something; what waited for a record that is now committed goes on.
     pub fn handle_disk(&mut self, now: Time, done: DiskDone) {
+        let done = match done {
+            DiskDone::Read { tag, result } => return self.handle_read(now, tag, result),
+            done => done,
+        };
         // A failure stays to be asked for: nothing is committed after it.
         if let Ok(Some(committed)) = self.log.handle_disk(done) {
             self.handle_committed(now, committed);

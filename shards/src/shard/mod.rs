@@ -49,12 +49,14 @@ mod log_io;
 mod log_room;
 mod outbox;
 mod output;
+mod paging;
 mod peer;
 mod peers;
 mod permission;
 mod progress;
 mod publication;
 mod publish;
+mod read_again;
 mod redispatch;
 mod refuse;
 mod replay;
@@ -117,6 +119,7 @@ use interest::InterestWaiters;
 use log_room::Backlog;
 use outbox::Outbox;
 use output::Outputs;
+use paging::Paging;
 use peers::{Coordination, Peers};
 use progress::{Holds, Marks};
 use redispatch::Redispatch;
@@ -214,6 +217,7 @@ pub struct Shard {
     holds: Holds,
     marks: Marks,
     outbox: Outbox,
+    paging: Paging,
     backlog: Backlog,
     cleaning: Cleaning,
     interest: InterestWaiters,
@@ -272,6 +276,7 @@ impl Shard {
             holds: Holds::default(),
             marks: Marks::new(shards),
             outbox: Outbox::new(shards),
+            paging: Paging::default(),
             backlog: Backlog::default(),
             cleaning: Cleaning::default(),
             interest: InterestWaiters::default(),

@@ -126,7 +126,7 @@ impl Shard {
             spread: *spread,
         };
         Deliver {
-            message: self.bodies.get(sent.body).message.clone(),
+            message: self.bodies.message(sent.body).clone(),
             fan_out: destination.fan_out,
             store: destination.store.then_some(Keep { publisher: again.publisher, room: Room::Reserve }),
             retained_position: if destination.store { self.peers[shard].sent + 1 } else { 0 },

@@ -73,7 +73,7 @@ impl Shard {
         self.bodies.hold(body);
         let facts = Facts { cause, publisher: mark, destinations: &destinations, retained };
         let lsn = self.record_message(incoming, true, &facts);
-        let written = self.bodies.get(body).written;
+        let written = self.bodies.get(body).written();
         self.outbox.push(Sent { lsn, body, destinations: destinations.into(), written });
         lsn
     }

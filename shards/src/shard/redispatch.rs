@@ -254,7 +254,7 @@ impl Shard {
         self.bodies.hold(body);
         let facts = Facts { destinations: &destinations, ..Facts::none(taken.cause()) };
         let lsn = self.record_message(&mut incoming, true, &facts);
-        let written = self.bodies.get(body).written;
+        let written = self.bodies.get(body).written();
         self.outbox.push(Sent { lsn, body, destinations: Box::new(destinations), written });
         lsn
     }

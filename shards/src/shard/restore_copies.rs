@@ -9,7 +9,7 @@ use crate::base::kept::{BodyKey, CopyNumber, KeptCopy, SessionNumber, Written};
 use crate::base::time::Time;
 use crate::log::{BodyId, BodyImage, CopyEntry, CopyState, Occasion, Origin, SessionImage, ShardImage};
 use crate::mesh::SharedGroup;
-use crate::session::{Identifiers, Incoming, Outbound, PendingCopy, Restored};
+use crate::session::{Identifiers, Incoming, Outbound, PagedCopy, PendingCopy, Restored};
 use crate::topics::retained::PublisherMark;
 use crate::topics::{GroupId, Receiver, TopicName};
 use crate::wire::Message;
@@ -27,15 +27,15 @@ struct Bodies<'i> {
 impl Bodies<'_> {
     /// A reference to the body; `None`: the image is without it, as only damage makes it.
     fn hold(&mut self, id: BodyId, bodies: &mut crate::log::Bodies) -> Option<(BodyKey, Message)> {
-        let BodyImage { message, publisher, written, .. } = self.image.get(&id)?;
+        let BodyImage { message, publisher, place, .. } = self.image.get(&id)?;
         let key = *self.keys.entry(id).or_insert_with(|| {
             // Whether it ever happened has been asked, for the last time.
             let key = bodies.open(message.clone(), Origin::Own);
-            bodies.name(key, id, *publisher, *written);
+            bodies.name(key, id, *publisher, *place);
             key
         });
         bodies.hold(key);
-        Some((key, bodies.get(key).message.clone()))
+        Some((key, bodies.message(key).clone()))
     }
 }
 
@@ -90,12 +90,39 @@ impl Shard {
                 copies.iter().any(of)
             })
             .collect();
+        self.leave_on_disk(&mut copies);
         let session = self.sessions.get_mut(key).expect("it was restored just now");
         session.next_copy = image.next_copy;
         session.outbound = Outbound::restored(self.limits.in_flight_max, copies);
         // They are made anew, as far as this run's counters go.
         self.counters.copies += (session.outbound.queued() + session.outbound.in_flight()) as u64;
         with_backlog.into_iter().for_each(|group| self.topics.note_backlog(group, key));
+    }
+
+    /// Leaves on disk what memory has no room for: in flight and waiting as much as there may be of each.
+    fn leave_on_disk(&mut self, copies: &mut [Restored]) {
+        if self.limits.queue_disk_bytes_max == 0 {
+            return;
+        }
+        let copies_max = usize::from(self.limits.in_flight_max) + self.limits.queue_messages_max as usize;
+        let mut bytes = 0;
+        let fits = |(at, copy): (usize, &Restored)| {
+            if let Restored::Queued(copy) | Restored::Started(_, copy) = copy {
+                bytes += copy.message.memory_bytes();
+            }
+            at == 0 || at < copies_max && bytes <= 2 * self.limits.queue_bytes_max as usize
+        };
+        let fitting = copies.iter().enumerate().map(fits).take_while(|fits| *fits).count();
+        let can_wait = |copy: &Restored| matches!(copy, Restored::Queued(copy) if copy.group.is_none());
+        let waiting = copies.iter().rposition(|copy| !can_wait(copy)).map_or(0, |last| last + 1);
+        for restored in &mut copies[fitting.max(waiting)..] {
+            if let Restored::Queued(copy) = restored
+                && let Some(paged) = PagedCopy::of(copy)
+            {
+                self.bodies.page_out(paged.kept.body);
+                *restored = Restored::Paged(paged);
+            }
+        }
     }
 
     fn restored_copy(

@@ -69,6 +69,7 @@ impl Shard {
         self.sweep_retained(now);
         self.tell_fullness();
         self.advance_replays(now);
+        self.advance_paging(now);
         self.announce_interest();
         self.record_marks();
         self.advance_cleaning();
@@ -101,6 +102,7 @@ impl Shard {
             || self.delayed.can_go()
             || self.redispatch_can_go()
             || self.parked_can_go()
+            || self.paging_can_go()
             || !self.outputs.actions.is_empty()
             || !self.outputs.flush.is_empty()
             || self.interest_can_go()

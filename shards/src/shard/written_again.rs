@@ -5,7 +5,7 @@ use super::cleaning::{Share, Stage};
 use super::session::{Session, SessionKey};
 use super::session_log::head;
 use super::will_queue::KeptMessage;
-use crate::base::kept::{CopyNumber, ParkedId, Written};
+use crate::base::kept::{BodyKey, CopyNumber, KeptCopy, ParkedId, Written};
 use crate::base::limits::QUEUE_RECORD_COPIES;
 use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
@@ -15,42 +15,55 @@ use crate::log::{
     ParkedRecord, Record, SessionRecord,
 };
 use crate::mesh::SharedGroup;
-use crate::session::{PendingCopy, Restored};
+use crate::session::{Identifiers, PendingCopy, Restored};
 use crate::topics::TopicFilter;
+use crate::wire::{Message, QoS};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::slice;
 
 /// Places of a table looked at in one step.
-const STRIDE: usize = 256;
+pub(super) const STRIDE: usize = 256;
 
 impl Shard {
     /// What lies in the segments that go has been committed where it came from when they do: from here on every body is one that happened.
     pub(super) fn clean_bodies(&mut self, from: usize, through: Written, share: &mut Share) -> Stage {
         let end = from + STRIDE;
-        let Some((next, body)) = self.bodies.next(from, end) else {
-            share.looks = share.looks.saturating_sub(STRIDE as u64);
-            let done = end >= self.bodies.places();
-            return if done { Stage::Sessions(0) } else { Stage::Bodies(end) };
+        let Some((next, key)) = self.bodies.next(from, end) else {
+            share.look(STRIDE);
+            if end < self.bodies.places() {
+                return Stage::Bodies(end);
+            }
+            self.ask_for_gathered();
+            return Stage::BodyReads;
         };
-        share.looks = share.looks.saturating_sub((next - from) as u64);
-        if body.written.is_within(through) && !self.planted.is(Bug::BodyNotWrittenAgain) {
-            body.written = self.log.written();
-            let content = BodyRecord::of(&body.message, body.publisher);
-            self.log.append(&Record::Body { body: body.id, origin: Origin::Own, content });
+        share.look(next - from);
+        let body = self.bodies.get(key);
+        if body.written().is_within(through) && !self.planted.is(Bug::BodyNotWrittenAgain) {
+            match body.message.clone() {
+                Some(message) => self.write_body_again(key, &message),
+                None => self.read_again(key, share),
+            }
         }
         Stage::Bodies(next)
+    }
+
+    pub(super) fn write_body_again(&mut self, key: BodyKey, message: &Message) {
+        let body = self.bodies.get(key);
+        let (body, content) = (body.id, BodyRecord::of(message, body.publisher));
+        let lsn = self.log.append(&Record::Body { body, origin: Origin::Own, content });
+        self.bodies.written_again(key, lsn, self.log.place_of_newest());
     }
 
     pub(super) fn clean_sessions(&mut self, from: usize, through: Written, share: &mut Share) -> Stage {
         let end = from + STRIDE;
         let Some(key) = self.sessions.next_key_before(from, end) else {
-            share.looks = share.looks.saturating_sub(STRIDE as u64);
+            share.look(STRIDE);
             let done = end >= self.sessions.slots();
             return if done { Stage::Retained(None) } else { Stage::Sessions(end) };
         };
         let next = key.index() + 1;
-        share.looks = share.looks.saturating_sub((next - from) as u64);
+        share.look(next - from);
         let session = self.sessions.get(key).expect("found just now");
         if session.is_durable() && session.written.is_within(through) {
             self.write_session_again(key);
@@ -111,29 +124,33 @@ impl Shard {
     }
 
     fn copy_entry(&self, session: &Session, copy: Restored) -> (BodyId, CopyEntry) {
-        let of = |copy: &PendingCopy, state| {
-            let kept = copy.kept.expect("only what the log has is written again");
-            let entry = CopyEntry {
-                session: session.number,
-                number: kept.number,
-                qos: copy.qos,
-                retain: copy.retain,
-                group: copy.group.map(|group| self.topics.group_name(group)),
-                state,
-                identifiers: SmallVec::from_slice(copy.identifiers.as_slice()),
-            };
-            (self.bodies.get(kept.body).id, entry)
+        let of = |kept: KeptCopy, identifiers: &Identifiers, qos, retain| CopyEntry {
+            session: session.number,
+            number: kept.number,
+            qos,
+            retain,
+            group: None,
+            state: CopyState::Queued,
+            identifiers: SmallVec::from_slice(identifiers.as_slice()),
         };
-        match copy {
-            Restored::Queued(copy) => of(&copy, CopyState::Queued),
-            Restored::Started(packet_id, copy) => of(&copy, CopyState::Started(packet_id)),
-            Restored::Arrived(packet_id, number) => {
-                let (state, identifiers) = (CopyState::Arrived(packet_id), SmallVec::new());
-                let qos = crate::wire::QoS::ExactlyOnce;
-                let (session, retain, group) = (session.number, false, None);
-                (BodyId::default(), CopyEntry { session, number, qos, retain, group, state, identifiers })
+        let (copy, state) = match copy {
+            Restored::Queued(copy) => (copy, CopyState::Queued),
+            Restored::Started(packet_id, copy) => (copy, CopyState::Started(packet_id)),
+            Restored::Paged(copy) => {
+                let entry = of(copy.kept, &copy.identifiers, copy.qos, copy.retain);
+                return (self.bodies.get(copy.kept.body).id, entry);
             }
-        }
+            Restored::Arrived(packet_id, number) => {
+                let (session, state) = (session.number, CopyState::Arrived(packet_id));
+                let (qos, retain, group, identifiers) = (QoS::ExactlyOnce, false, None, SmallVec::new());
+                let entry = CopyEntry { session, number, qos, retain, group, state, identifiers };
+                return (BodyId::default(), entry);
+            }
+        };
+        let kept = copy.kept.expect("only what the log has is written again");
+        let entry = of(kept, &copy.identifiers, copy.qos, copy.retain);
+        let group = copy.group.map(|group| self.topics.group_name(group));
+        (self.bodies.get(kept.body).id, CopyEntry { group, state, ..entry })
     }
 
     pub(super) fn clean_retained(
@@ -145,7 +162,7 @@ impl Shard {
         let store = &self.retained.store;
         let (mut last, mut found) = (None, None);
         for (message, publisher, written) in store.behind(behind.as_deref()).take(STRIDE) {
-            share.looks = share.looks.saturating_sub(1);
+            share.look(1);
             last = Some(message);
             if written.is_within(through) {
                 found = Some((message.clone(), publisher));
@@ -163,13 +180,13 @@ impl Shard {
     }
 
     pub(super) fn clean_outbox(&mut self, behind: Lsn, through: Written, share: &mut Share) -> Stage {
-        share.looks = share.looks.saturating_sub(1);
+        share.look(1);
         let Some(sent) = self.outbox.behind(behind) else { return Stage::Delayed(None) };
         let lsn = sent.lsn;
         if sent.written.is_within(through) {
             sent.written = self.log.written();
-            let body = self.bodies.get(sent.body);
-            let content = BodyRecord::of(&body.message, body.publisher);
+            let content =
+                BodyRecord::of(self.bodies.message(sent.body), self.bodies.get(sent.body).publisher);
             let destinations = sent.destinations.iter().map(Destination::borrow).collect();
             self.log.append(&Record::Outbox { lsn, content, destinations });
         }
@@ -182,7 +199,7 @@ impl Shard {
         through: Written,
         share: &mut Share,
     ) -> Stage {
-        share.looks = share.looks.saturating_sub(1);
+        share.look(1);
         let Some((key, kept)) = self.delayed.behind(behind) else {
             return Stage::Wills(self.wills.due.len());
         };
@@ -195,7 +212,7 @@ impl Shard {
     }
 
     pub(super) fn clean_wills(&mut self, before: usize, through: Written, share: &mut Share) -> Stage {
-        share.looks = share.looks.saturating_sub(1);
+        share.look(1);
         let Some(at) = before.min(self.wills.due.len()).checked_sub(1) else {
             return Stage::BetweenMembers(self.redispatch.len());
         };
@@ -220,7 +237,7 @@ impl Shard {
         through: Written,
         share: &mut Share,
     ) -> Stage {
-        share.looks = share.looks.saturating_sub(1);
+        share.look(1);
         let Some(at) = before.min(self.redispatch.len()).checked_sub(1) else { return Stage::FanOuts };
         let taken = self.redispatch.get_mut(at).expect("within its length");
         if let Some(parked) = taken.parked.filter(|_| taken.written.is_within(through)) {

@@ -3,19 +3,25 @@
 use crate::crash::images;
 use crate::verbs::*;
 use crate::world::{Client, Place, Settings, World};
+use shardmq_shards::base::limits::Limits;
 use shardmq_shards::base::planted::{Bug, Planted};
 use shardmq_shards::base::random::Random;
 use shardmq_shards::log::{SegmentId, ShardImage};
 use shardmq_shards::wire::{ReasonCode, SubscriptionOptions};
 
-const SEGMENT_BYTES: u64 = 32 * 1024;
+pub const SEGMENT_BYTES: u64 = 32 * 1024;
 
 fn cleaned(shards: usize, planted: Planted) -> World {
+    cleaned_within(shards, planted, Settings::default().limits)
+}
+
+fn cleaned_within(shards: usize, planted: Planted, limits: Limits) -> World {
     World::with(Settings {
         shards,
         logs: true,
         segment_bytes: Some(SEGMENT_BYTES),
         planted,
+        limits,
         ..Settings::default()
     })
 }
@@ -23,7 +29,7 @@ fn cleaned(shards: usize, planted: Planted) -> World {
 /// Without what an image says of the log itself.
 fn content(image: &ShardImage) -> ShardImage {
     let (oldest, newest, stopped, oddities, ended) = Default::default();
-    ShardImage { oldest, newest, stopped, oddities, ended, ..image.clone() }
+    ShardImage { oldest, newest, stopped, oddities, ended, at: None, ..image.clone() }
 }
 
 /// What is left of the logs says what all that this run appended says.
@@ -50,7 +56,7 @@ fn check_from_anywhere(w: &World, random: &mut Random) {
     }
 }
 
-fn rounds(w: &World) -> u64 {
+pub fn rounds(w: &World) -> u64 {
     w.places.iter().map(|place| place.seat.shard.cleaning_rounds()).sum()
 }
 
@@ -89,10 +95,10 @@ const FILTERS: [&str; 6] = ["t/#", "t/1", "t/+", "$share/g/t/#", "$share/g/t/2",
 const TOPICS: [&str; 5] = ["t/1", "t/2", "t/3", "u", "$delayed/5/t/1"];
 
 impl Mixture {
-    fn new(seed: u64, planted: Planted) -> Mixture {
+    fn new(seed: u64, planted: Planted, limits: Limits) -> Mixture {
         let mut random = Random::from_seed(seed);
         let shards = 1 + random.below(3) as usize;
-        let mut w = cleaned(shards, planted);
+        let mut w = cleaned_within(shards, planted, limits);
         w.platters.iter_mut().for_each(|platter| platter.keeps_retired = true);
         let clients = IDS.map(|id| w.connect(random.below(shards as u64) as usize, durable(V5, id))).to_vec();
         Mixture { w, random, clients, numbers: 0 }
@@ -165,7 +171,7 @@ impl Mixture {
 fn play(seeds: std::ops::Range<u64>, planted: Planted) -> u64 {
     let mut all = 0;
     for seed in seeds {
-        let mut mixture = Mixture::new(seed, planted);
+        let mut mixture = Mixture::new(seed, planted, Settings::default().limits);
         for step in 0..400 {
             mixture.step();
             if step % 20 == 19 {
@@ -182,6 +188,42 @@ fn play(seeds: std::ops::Range<u64>, planted: Planted) -> u64 {
 fn what_is_left_of_a_log_says_what_all_of_it_would() {
     let rounds = play(0..6, Planted::default());
     assert!(rounds > 30, "{rounds}");
+}
+
+/// Most of what waits is on disk only, and the broker ends in the middle of everything now and then.
+#[test]
+fn what_is_left_of_a_log_says_what_all_of_it_would_with_queues_larger_than_memory() {
+    let limits = || Limits { queue_bytes_max: 3_000, in_flight_max: 3, ..Settings::default().limits };
+    let (mut all, mut on_disk, mut late) = (0, 0, 0);
+    for seed in 0..8 {
+        let mut mixture = Mixture::new(seed, Planted::default(), limits());
+        for step in 0..500 {
+            let shard = mixture.random.below(mixture.w.places.len() as u64) as usize;
+            let place = &mut mixture.w.places[shard];
+            place.reads_held = mixture.random.one_in(2);
+            late += usize::from(!place.reads.is_empty());
+            mixture.step();
+            if step % 20 == 19 {
+                check_from_anywhere(&mixture.w, &mut mixture.random);
+            }
+            let sizes = mixture.w.places.iter().map(|place| place.seat.shard.sizes());
+            on_disk = on_disk.max(sizes.map(|sizes| sizes.bodies - sizes.bodies_in_memory).sum());
+            let dropped = mixture.w.dropped();
+            assert!(
+                dropped.iter().all(|(reason, _)| *reason != "unreadable"),
+                "{dropped:?}: all can be read"
+            );
+            if mixture.random.one_in(80) {
+                all += rounds(&mixture.w);
+                mixture.w.crash();
+                (0..IDS.len()).for_each(|at| mixture.connect(at));
+            }
+        }
+        mixture.w.places.iter_mut().for_each(|place| place.reads_held = false);
+        mixture.w.run();
+        all += rounds(&mixture.w);
+    }
+    assert!(all > 30 && on_disk > 20 && late > 50, "{all} rounds, {on_disk} messages, {late} reads");
 }
 
 #[test]

@@ -22,6 +22,8 @@ mod keeping;
 mod lanes;
 mod malformed;
 mod network;
+mod paging;
+mod paging_cleaning;
 mod passing_on;
 mod permission;
 mod platter;

@@ -6,8 +6,8 @@ use shardmq_shards::base::planted::Planted;
 use shardmq_shards::base::shard_set::ShardId;
 use shardmq_shards::base::time::Time;
 use shardmq_shards::log::{
-    DiskDone, DiskRequest, Journal, JournalConfig, Log, LogIdentity, ScanReport, SegmentId, ShardImage,
-    resolve, scan,
+    DiskDone, DiskError, DiskRequest, Journal, JournalConfig, Log, LogIdentity, ScanReport, SegmentId,
+    ShardImage, resolve, scan,
 };
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,6 +18,10 @@ pub struct Platter {
     segments: BTreeMap<SegmentId, Vec<u8>>,
     /// What is retired stays, as what is kept to be used again.
     pub keeps_retired: bool,
+    /// Files that were given up, and are open under their old names.
+    recycled: BTreeMap<SegmentId, Vec<u8>>,
+    /// Who reads these bytes is told that it cannot be done.
+    pub unreadable: Option<Vec<u8>>,
 }
 
 fn identity(shard: usize) -> LogIdentity {
@@ -51,7 +55,7 @@ impl Platter {
             Ok::<_, Infallible>(())
         };
         let report = scan(identity(shard), &segments, &mut read, &mut |lsn, record, place| {
-            image.segment = place.written();
+            image.at = Some(place);
             image.apply(lsn, &record);
         });
         (report.expect("memory can be read"), image)
@@ -68,29 +72,71 @@ impl Platter {
         report.unused.iter().for_each(|unused| drop(self.segments.remove(unused)));
     }
 
-    /// Does what the log of `place` asks.
+    /// Does what the log of `place` asks, but for reads, and for everything while it is late.
     pub fn serve(&mut self, now: Time, place: &mut Place) {
-        while let Some(request) = place.seat.poll_disk() {
-            let done = match request {
-                DiskRequest::Prepare { segment, bytes } => {
-                    self.segments.insert(segment, vec![0; bytes as usize]);
-                    DiskDone::Prepared { segment, result: Ok(()) }
+        loop {
+            let stalled = if place.log_held { None } else { place.stalled.pop_front() };
+            let Some(request) = stalled.or_else(|| place.seat.poll_disk()) else { return };
+            match request {
+                read @ DiskRequest::Read { .. } => place.reads.push(read),
+                late if place.log_held => place.stalled.push_back(late),
+                request => {
+                    let done = self.carry_out(request);
+                    place.seat.handle_disk(now, done);
                 }
-                DiskRequest::Write { segment, offset, block, .. } => {
-                    let stored = self.segments.get_mut(&segment).expect("prepared before");
-                    stored[offset as usize..][..block.bytes().len()].copy_from_slice(block.bytes());
-                    DiskDone::Written { segment, offset, block, result: Ok(()) }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, request: DiskRequest) -> DiskDone {
+        match request {
+            DiskRequest::Prepare { segment, bytes } => {
+                self.segments.insert(segment, vec![0; bytes as usize]);
+                DiskDone::Prepared { segment, result: Ok(()) }
+            }
+            DiskRequest::Write { segment, offset, block, .. } => {
+                let stored = self.segments.get_mut(&segment).expect("prepared before");
+                stored[offset as usize..][..block.bytes().len()].copy_from_slice(block.bytes());
+                DiskDone::Written { segment, offset, block, result: Ok(()) }
+            }
+            DiskRequest::Retire { segment } => {
+                if !self.keeps_retired {
+                    let (oldest, _) = self.segments.pop_first().expect("prepared before");
+                    assert_eq!(oldest, segment, "a gap");
                 }
-                DiskRequest::Retire { segment } => {
-                    if !self.keeps_retired {
-                        let (oldest, _) = self.segments.pop_first().expect("prepared before");
-                        assert_eq!(oldest, segment, "a gap");
-                    }
-                    DiskDone::Retired { segment }
-                }
-                DiskRequest::Read { .. } => unreachable!("nothing is read while the broker runs"),
-            };
-            place.seat.handle_disk(now, done);
+                DiskDone::Retired { segment }
+            }
+            DiskRequest::Read { .. } => unreachable!("answered by itself"),
+        }
+    }
+
+    /// What a read finds. What is on tape needs no bytes.
+    pub fn answer(&self, request: &DiskRequest, on_tape: bool) -> Result<Vec<u8>, DiskError> {
+        let DiskRequest::Read { segment, offset, bytes, .. } = request else {
+            unreachable!("only reads are answered so")
+        };
+        if on_tape {
+            return Ok(Vec::new());
+        }
+        let stored =
+            self.segments.get(segment).or_else(|| self.recycled.get(segment)).ok_or(DiskError::Failed(2))?;
+        let found = &stored[*offset as usize..][..*bytes];
+        let bad = self.unreadable.iter().any(|bad| found.windows(bad.len()).any(|bytes| bytes == bad));
+        if bad { Err(DiskError::Failed(5)) } else { Ok(found.to_vec()) }
+    }
+
+    /// Who has the file of a segment open that was given up finds what it is used for since.
+    pub fn recycle(&mut self, segment: SegmentId) {
+        let newest = self.segments.values().next_back().expect("the one that is written").clone();
+        self.recycled.insert(segment, newest);
+    }
+
+    /// Spoils `payload` wherever it lies, as a disk would.
+    pub fn spoil(&mut self, payload: &[u8]) {
+        for stored in self.segments.values_mut() {
+            let places = stored.windows(payload.len()).enumerate().filter(|(_, bytes)| *bytes == payload);
+            let places: Vec<usize> = places.map(|(at, _)| at).collect();
+            places.into_iter().for_each(|at| stored[at] ^= 1);
         }
     }
 }

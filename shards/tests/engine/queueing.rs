@@ -38,7 +38,10 @@ fn the_window_is_the_lower_of_both_sides_and_the_queue_drops_what_is_over() {
 
 #[test]
 fn the_queue_is_bounded_in_bytes_but_takes_one_message_of_any_size() {
-    let mut w = World::limited(|limits| limits.queue_bytes_max = 10_000);
+    let mut w = World::limited(|limits| {
+        limits.queue_bytes_max = 10_000;
+        limits.queue_disk_bytes_max = 0;
+    });
     let ann = w.connect(0, durable(V5, "ann"));
     w.subscribe(ann, "a", Q1);
     w.vanish(ann);

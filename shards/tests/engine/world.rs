@@ -15,7 +15,7 @@ use shardmq_shards::base::time::Time;
 use shardmq_shards::coordinator::Coordinator;
 use shardmq_shards::drivers::board::StatisticsBoard;
 use shardmq_shards::drivers::turn::{CoordinatorSeat, Seat};
-use shardmq_shards::log::{Log, Record, ShardImage};
+use shardmq_shards::log::{DiskDone, DiskError, DiskRequest, Log, Record, ShardImage};
 use shardmq_shards::mesh::{ListenerId, MeshHandle, Socket, Wake, mesh_with_slots};
 use shardmq_shards::session::Authentication;
 use shardmq_shards::shard::{
@@ -104,6 +104,14 @@ pub struct Place {
     pub frozen: bool,
     /// Its log is late.
     pub log_held: bool,
+    /// Messages that it wants to be read back from its log.
+    pub reads: Vec<DiskRequest>,
+    /// What else it wants of its disk while that is late.
+    pub stalled: VecDeque<DiskRequest>,
+    /// Those are late.
+    pub reads_held: bool,
+    /// Those fail.
+    pub reads_fail: bool,
     /// As far as its log is on disk.
     pub committed: Lsn,
     pub turns: u64,
@@ -236,6 +244,7 @@ impl World {
         !place.asleep
             || place.woken.0.load(Ordering::Relaxed)
             || deadline
+            || !place.reads.is_empty() && !place.reads_held
             || !place.arrivals.is_empty() && place.seat.shard.accepts()
             || place.links.values().any(|link| link.is_ready(&self.wires[link.client.0], self.now))
     }
@@ -250,6 +259,13 @@ impl World {
             place.asleep = false;
         }
         place.turns += 1;
+        let reads = if place.reads_held { Vec::new() } else { std::mem::take(&mut place.reads) };
+        for request in reads {
+            let read = self.platters[shard].answer(&request, self.settings.segment_bytes.is_none());
+            let fails = if place.reads_fail { Err(DiskError::Failed(5)) } else { read };
+            let DiskRequest::Read { tag, .. } = request else { unreachable!("only reads are among them") };
+            place.seat.shard.handle_disk(now, DiskDone::Read { tag, result: fails });
+        }
         self.sockets_in(shard);
         let place = &mut self.places[shard];
         place.seat.exchange_in(now);
@@ -258,13 +274,14 @@ impl World {
         } else {
             place.seat.work(now);
             place.committed = place.seat.shard.newest_lsn();
-            self.platters[shard].serve(now, place);
         }
+        self.platters[shard].serve(now, place);
         self.carry_out(shard);
         let place = &mut self.places[shard];
         // Before the seat writes them to the log.
         self.events.extend(std::iter::from_fn(|| place.seat.shard.poll_event()));
         place.seat.exchange_out(now);
+        self.platters[shard].serve(now, place);
         place.asleep = !place.seat.busy() && place.seat.try_sleep(now);
     }
 
@@ -405,6 +422,9 @@ impl World {
     pub fn commit(&mut self, shard: usize) {
         let place = &mut self.places[shard];
         place.log_held = false;
+        if self.settings.segment_bytes.is_some() {
+            return self.turn(shard);
+        }
         let newest = place.seat.shard.newest_lsn();
         place.seat.shard.handle_committed(self.now, newest);
         place.committed = newest;
@@ -447,6 +467,10 @@ pub fn start(
             asleep: false,
             frozen: false,
             log_held: false,
+            reads: Vec::new(),
+            stalled: VecDeque::new(),
+            reads_held: false,
+            reads_fail: false,
             committed: Lsn::NONE,
             turns: 0,
         }

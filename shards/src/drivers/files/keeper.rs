@@ -5,10 +5,15 @@ use super::segment::{SegmentFile, read};
 use crate::drivers::eventfd::EventFd;
 use crate::log::{DiskDone, DiskError, DiskRequest, SegmentId};
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
-use std::thread::Builder;
+use std::path::{Path, PathBuf};
+use std::thread::{Builder, sleep};
+use std::time::Duration;
+
+/// Between two attempts to open a segment while descriptors or memory are short.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
 
 /// What came of a request, and the file to write to if it was for one.
 #[derive(Debug)]
@@ -102,8 +107,8 @@ impl Keeper {
         })?;
         Builder::new().name("shardmq-reader".to_owned()).spawn(move || {
             for Reading { path, offset, bytes, tag, answer } in readings_in {
-                let result =
-                    read(&path, offset, bytes).map_err(|errno| DiskError::Failed(errno.raw_os_error()));
+                let result = patient_read(&path, offset, bytes)
+                    .map_err(|errno| DiskError::Failed(errno.raw_os_error()));
                 answer.give(DiskDone::Read { tag, result }, None);
             }
         })?;
@@ -116,6 +121,16 @@ fn put_behind(chores: &mut VecDeque<Chore>, chore: Chore) {
     match chore {
         Chore::Retire { .. } => chores.push_front(chore),
         Chore::Prepare { .. } => chores.push_back(chore),
+    }
+}
+
+/// A read that failed is the end of messages: what is short for a moment, and no fault of the disk, is waited for.
+fn patient_read(path: &Path, offset: u64, bytes: usize) -> Result<Vec<u8>, Errno> {
+    loop {
+        match read(path, offset, bytes) {
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => sleep(SHORTAGE_PAUSE),
+            result => return result,
+        }
     }
 }
 

@@ -170,6 +170,7 @@ fn limits(tiny: bool, fan_out: bool, random: &mut Random) -> Limits {
         in_flight_max: if tiny { 3 } else { 64 },
         queue_messages_max: if tiny { 5 } else { 100_000 },
         queue_bytes_max: if tiny { 4_000 } else { 100_000_000 },
+        queue_disk_bytes_max: 0,
         session_expiry_v3: Duration::from_secs(40),
         fan_out_batch: if fan_out { 1 + random.below(3) as u32 } else { 100 },
         ..Limits::default()

@@ -94,7 +94,7 @@ impl ShardImage {
         if head.fresh {
             self.sessions.remove(&head.session);
         }
-        let at = self.segment;
+        let at = self.written();
         let unknown = || SessionImage { written: at, ..SessionImage::unknown() };
         let image = self.sessions.entry(head.session).or_insert_with(unknown);
         image.head = at;

@@ -35,8 +35,8 @@ impl ShardImage {
         let is_parked = record.open || !record.groups.is_empty();
         if is_parked || !record.destinations.is_empty() || !record.copies.is_empty() {
             let publisher = record.body.publisher;
-            let written = self.segment;
-            self.bodies.insert(body, BodyImage { message, publisher, origin, written });
+            let place = self.at;
+            self.bodies.insert(body, BodyImage { message, publisher, origin, place });
         }
         self.add_copies(body, &record.copies);
     }
@@ -69,7 +69,7 @@ impl ShardImage {
             self.retained.remove(message.topic());
             return;
         }
-        let retained = (message.clone(), publisher, self.segment);
+        let retained = (message.clone(), publisher, self.written());
         match self.retained.get_mut(message.topic()) {
             Some(there) => *there = retained,
             None => drop(self.retained.insert(message.topic().into(), retained)),
@@ -95,10 +95,7 @@ impl ShardImage {
 
     pub(super) fn park(&mut self, lsn: Lsn, record: &ParkedRecord<'_>) {
         let parked = record.parked.unwrap_or(ParkedId::alone(lsn));
-        let body = match &record.occasion {
-            Occasion::FanOut { body, .. } => *body,
-            _ => BodyId(parked.record),
-        };
+        let body = record.body_id(lsn);
         let taken = record.taken_from.and_then(|(session, copy)| self.take_copy(session, copy));
         let origin = match (record.origin, taken.and_then(|body| self.bodies.get(&body))) {
             (Origin::Own, Some(taken)) => taken.origin,
@@ -123,14 +120,14 @@ impl ShardImage {
 
     /// Has a body, unless it is there: then its own record has said better where it came from.
     pub(super) fn keep_body(&mut self, body: BodyId, origin: Origin, content: &BodyRecord<'_>) {
-        let written = self.segment;
+        let place = self.at;
         let image = self.bodies.entry(body).or_insert_with(|| BodyImage {
             message: content.to_message(),
             publisher: content.publisher,
             origin,
-            written,
+            place,
         });
-        image.written = written;
+        image.place = place;
     }
 
     pub(super) fn send_again(

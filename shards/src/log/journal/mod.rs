@@ -15,15 +15,18 @@ pub use failure::{LogFailure, LogStep};
 
 use self::batch::{Batch, batch_bytes};
 use self::segments::Segments;
-use super::codec::encode;
+use super::codec::{decode, encode};
 use super::disk::{Block, DiskDone, DiskError, DiskRequest, SegmentId};
-use super::format::{LogIdentity, Place, SEGMENT_HEADER_BYTES, record_extent};
-use super::record::Record;
+use super::format::{
+    LogIdentity, Place, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, Seal, record_extent,
+};
+use super::record::{BodyId, BodyRecord, Record};
 use crate::base::limits::{
     LOG_BACKLOG_BYTES_MAX, LOG_BATCH_BYTES_MAX, LOG_BLOCK_BYTES, LOG_BLOCK_KEPT_BYTES_MAX,
 };
 use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::planted::{Bug, Planted};
+use crate::wire::Message;
 use std::collections::VecDeque;
 
 /// What a log on disk begins with.
@@ -266,6 +269,17 @@ impl Journal {
     /// Why the log has ended, if it has.
     pub fn failure(&self) -> Option<LogFailure> {
         self.failure
+    }
+
+    /// The message `body` in the bytes of its record, read from `segment`; `None`: they are not what was written.
+    pub(super) fn message_in(&self, bytes: &[u8], segment: SegmentId, body: BodyId) -> Option<Message> {
+        let header = RecordHeader::peek(bytes, 0)?;
+        if !header.holds(Seal::of(self.identity, segment), bytes, 0) {
+            return None;
+        }
+        let payload = &bytes[RECORD_HEADER_BYTES..][..header.length as usize];
+        let record = decode(header.kind, payload).ok()?;
+        record.content_of(header.lsn(body.0), body).map(BodyRecord::to_message)
     }
 
     /// Where the newest record lies, or will.

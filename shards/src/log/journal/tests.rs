@@ -6,6 +6,8 @@ use crate::base::limits::LOG_SPARE_SEGMENTS;
 use crate::log::codec::scribe::Scribe;
 use crate::log::disk::BLOCK_BYTES;
 use crate::log::format::BATCH_HEADER_BYTES;
+use crate::log::{BodyId, BodyRecord, Origin};
+use crate::wire::{Message, MessageParts, QoS};
 
 /// A record of so many bytes, and little more.
 fn large(bytes: usize) -> Record<'static> {
@@ -184,4 +186,40 @@ fn a_run_that_ends_in_order_says_so_last() {
     assert_eq!(disk.settle(&mut log), stopped);
     assert!(log.is_quiet());
     assert_eq!(disk.records().last(), Some(&(stopped, "Stopped".to_owned())));
+}
+
+#[test]
+fn a_message_is_read_back_and_nothing_else_passes_for_it() {
+    let (mut log, mut disk) = (log(), MemoryDisk::default());
+    let mut kept = Vec::new();
+    for number in 0..40_u8 {
+        let payload = vec![number; 100 * usize::from(number)];
+        let message = Message::from_parts(MessageParts {
+            topic: "t",
+            properties: &[],
+            payload: &payload,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expires_at: None,
+        });
+        let (body, origin) = (BodyId(Lsn(7 + u64::from(number))), Origin::Own);
+        log.append(&Record::Body { body, origin, content: BodyRecord::of(&message, None) });
+        kept.push((body, log.place_of_newest().expect("on disk"), payload));
+        disk.settle(&mut log);
+    }
+    for (index, (body, place, payload)) in kept.iter().enumerate() {
+        log.read(*place, 5);
+        disk.take_requests(&mut log);
+        let DiskDone::Read { tag: 5, result: Ok(mut bytes) } = disk.carry_out(0) else {
+            panic!("it was asked")
+        };
+        let message = log.message_in(&bytes, *place, *place, *body).expect("it is there");
+        assert_eq!(message.payload(), payload);
+        let other = kept[(index + 1) % kept.len()].0;
+        assert!(log.message_in(&bytes, *place, *place, other).is_none(), "it is another");
+        *bytes.last_mut().expect("a record") ^= 1;
+        assert!(log.message_in(&bytes, *place, *place, *body).is_none(), "it is damaged");
+        bytes.truncate(10);
+        assert!(log.message_in(&bytes, *place, *place, *body).is_none(), "it is cut off");
+    }
 }

@@ -1,6 +1,6 @@
 //! Records of messages: their bodies, where they go, whose copies they are, and those that wait in nobody's queue.
 
-use super::BodyId;
+use super::{BodyId, Record};
 use crate::base::kept::{CopyNumber, ParkedId, SessionNumber};
 use crate::base::lsn::Lsn;
 use crate::base::shard_set::ShardId;
@@ -108,6 +108,20 @@ impl<'a> BodyRecord<'a> {
     }
 }
 
+impl<'a> Record<'a> {
+    /// What the record, whose number is `lsn`, says of the message `body`: the content, if it has it. Any of those from which a recovery has it.
+    pub fn content_of(&self, lsn: Lsn, body: BodyId) -> Option<&BodyRecord<'a>> {
+        let (of, content) = match self {
+            Record::Message(message) => (BodyId(lsn), &message.body),
+            Record::Parked(parked) => (parked.body_id(lsn), &parked.body),
+            Record::Body { body, content, .. } => (*body, content),
+            Record::Outbox { lsn, content, .. } => (BodyId(*lsn), content),
+            _ => return None,
+        };
+        (of == body).then_some(content)
+    }
+}
+
 /// Another shard that has to log a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Destination<'a> {
@@ -194,6 +208,16 @@ pub struct ParkedRecord<'a> {
     pub body: BodyRecord<'a>,
     /// Set where cleaning writes it again: the name under which it was parked first.
     pub parked: Option<ParkedId>,
+}
+
+impl ParkedRecord<'_> {
+    /// By what name its message is known, `lsn` being the number of the record.
+    pub fn body_id(&self, lsn: Lsn) -> BodyId {
+        match self.occasion {
+            Occasion::FanOut { body, .. } => body,
+            _ => BodyId(self.parked.map_or(lsn, |parked| parked.record)),
+        }
+    }
 }
 
 /// What a parked message waits for.

@@ -131,10 +131,7 @@ impl World {
             let occasion = Occasion::Member { group: GROUP.into(), sent_on: true };
             image.parked.insert(ParkedId::alone(number), ParkedImage { occasion, body });
         }
-        image.bodies.insert(
-            body,
-            BodyImage { message, publisher: None, origin: Origin::Own, written: Default::default() },
-        );
+        image.bodies.insert(body, BodyImage { message, publisher: None, origin: Origin::Own, place: None });
         image.settle();
     }
 }

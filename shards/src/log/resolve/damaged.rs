@@ -50,9 +50,7 @@ fn with_arrivals(mut image: ShardImage, arrivals: &[Lsn]) -> ShardImage {
             expires_at: None,
         });
         let origin = Origin::Peer { source: ShardId::new(0), lsn: *lsn };
-        image
-            .bodies
-            .insert(body, BodyImage { message, publisher: None, origin, written: Default::default() });
+        image.bodies.insert(body, BodyImage { message, publisher: None, origin, place: None });
     }
     image.sessions.insert(number, session);
     image

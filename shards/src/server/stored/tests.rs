@@ -62,12 +62,7 @@ fn image() -> ShardImage {
         session.copies.insert(copy_number, (body, entry));
         image.bodies.insert(
             body,
-            BodyImage {
-                message: message(copy),
-                publisher: None,
-                origin: Origin::Own,
-                written: Default::default(),
-            },
+            BodyImage { message: message(copy), publisher: None, origin: Origin::Own, place: None },
         );
     }
     image.sessions.insert(number, session);
