@@ -11,6 +11,7 @@ mod durability;
 mod extensions;
 mod messages;
 mod misbehaviour;
+mod paging;
 mod permission;
 mod sessions;
 mod sharing;

@@ -132,7 +132,7 @@ fn a_huge_length_costs_no_memory(driver: Driver) {
 }
 
 /// Resident memory of the broker, from /proc.
-fn resident_bytes(broker: &Broker) -> u64 {
+pub fn resident_bytes(broker: &Broker) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", broker.pid())).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the kernel tells");
     let kib: u64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
