@@ -1,13 +1,16 @@
-//! Crashes: the broker ends in the middle of everything and starts again over what its logs have. 980 seeds with a crash at a random step, 20 with one
-//! after every record. `SIM_FIRST`, `SIM_SEEDS` and `SIM_RECORD` choose others.
+//! Crashes: the broker ends in the middle of everything and starts again over what its logs have. With logs on disks, which lose, tear and reorder what
+//! they were still to write: 980 seeds with a crash at a random step, 20 with one at every log write. With logs on tapes: 8 with one after every
+//! record. `SIM_FIRST` and `SIM_SEEDS` choose others.
 
-use shardmq_shards::drivers::sim::{CRASH_STATES, Coverage, CrashPoint, RunFailure, run_crashing};
+use shardmq_shards::drivers::sim::{
+    CRASH_STATES, Coverage, CrashPoint, DISK_STATES, Flavor, RunFailure, run_crashing,
+};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Steps of a run with a crash anywhere.
 const STEPS: u64 = 2_500;
-/// Steps of a run that is repeated for each of its records.
+/// Steps of a run that is repeated for each point of its logs.
 const SHORT_STEPS: u64 = 1_200;
 
 fn number(name: &str, default: u64) -> u64 {
@@ -64,23 +67,35 @@ fn every_promise_holds_over_a_crash_anywhere() {
     let (first, count) = (number("SIM_FIRST", 20), number("SIM_SEEDS", 980));
     let total = all(first..first + count, |seed, total| {
         let step = 1 + seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % STEPS;
-        let outcome = run_crashing(seed, STEPS, Some(CrashPoint::Step(step)), None);
+        let outcome = run_crashing(seed, Flavor::Disk, STEPS, Some(CrashPoint::Step(step)), None);
         total.lock().expect("no run panics").add(outcome);
     });
-    let missing = total.coverage.missing_of(&CRASH_STATES);
+    let states = [&CRASH_STATES[..], &DISK_STATES[..]].concat();
+    let missing = total.coverage.missing_of(&states);
     assert!(missing.is_empty() || count < 980, "never reached: {missing:?}");
+}
+
+/// Runs the first seeds, `most` at the most, again and again with a crash at each point of their logs.
+fn crashed_everywhere(flavor: Flavor, most: u64) {
+    let (first, count) = (number("SIM_FIRST", 0), number("SIM_SEEDS", most).min(most));
+    let total = all(first..first + count, |seed, total| {
+        let whole = run_crashing(seed, flavor, SHORT_STEPS, None, None);
+        let points = whole.as_ref().map_or(0, |(_, points)| *points);
+        total.lock().expect("no run panics").add(whole);
+        for point in 1..=points {
+            let outcome = run_crashing(seed, flavor, SHORT_STEPS, Some(CrashPoint::Log(point)), None);
+            total.lock().expect("no run panics").add(outcome);
+        }
+    });
+    assert!(total.runs > 20 * count, "{} runs", total.runs);
+}
+
+#[test]
+fn every_promise_holds_over_a_crash_at_each_log_write() {
+    crashed_everywhere(Flavor::Disk, 20);
 }
 
 #[test]
 fn every_promise_holds_over_a_crash_after_each_record() {
-    let (first, count) = (number("SIM_FIRST", 0), number("SIM_SEEDS", 20).min(20));
-    all(first..first + count, |seed, total| {
-        let whole = run_crashing(seed, SHORT_STEPS, None, None);
-        let records = whole.as_ref().map_or(0, |(_, records)| *records);
-        total.lock().expect("no run panics").add(whole);
-        for record in 1..=records {
-            let outcome = run_crashing(seed, SHORT_STEPS, Some(CrashPoint::Record(record)), None);
-            total.lock().expect("no run panics").add(outcome);
-        }
-    });
+    crashed_everywhere(Flavor::Crash, 8);
 }

@@ -140,7 +140,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that only a crash shows.
-    pub const OF_CRASHES: [Bug; 18] = [
+    pub const OF_CRASHES: [Bug; 25] = [
         Bug::CopyNotRecorded,
         Bug::FinishedNotWritten,
         Bug::PubrelBeforeRecord,
@@ -159,6 +159,13 @@ impl Bug {
         Bug::WillSkipped,
         Bug::WillStaysLogged,
         Bug::EpochsForgotten,
+        Bug::PubcompBeforeRecord,
+        Bug::CommitBeforeWrite,
+        Bug::LsnReused,
+        Bug::RecordSkipped,
+        Bug::DirectoryNotSynced,
+        Bug::SegmentsGoTooEarly,
+        Bug::BodyNotWrittenAgain,
     ];
 
     /// All of them, for the test that each is caught.

@@ -57,15 +57,14 @@ impl World {
             };
             self.ledger.messages[will as usize].fate = fate;
         }
-        for message in &mut self.ledger.messages {
-            if matches!(message.fate, Fate::Due(_)) {
-                message.due_by = self.now;
-            }
-        }
     }
 
     /// Looks which sessions the broker has after its start: all that must be there, and none that must not.
     pub(super) fn recognise(&mut self) -> Checked {
+        // What was to happen while there was no broker is due from here on.
+        for message in self.ledger.messages.iter_mut().filter(|of| matches!(of.fate, Fate::Due(_))) {
+            message.due_by = self.now;
+        }
         let mut found = BTreeSet::new();
         let mut epoch = 0;
         for thread in 0..self.loops.len() {
@@ -96,7 +95,10 @@ impl World {
         let replaced = later.filter(|later| later.client == client).any(|later| later.promised);
         let record = &mut self.ledger.sessions[session];
         let over = record.ended.is_some_and(|ended| ended <= self.last_rest);
-        ensure(!over && !replaced, "session", || format!("{view:?} is back, though it had ended"))?;
+        let told = (record.ended, self.last_rest);
+        ensure(!over && !replaced, "session", || {
+            format!("{view:?} is back, though it had ended in {:?}, the last rest was {}", told.0, told.1)
+        })?;
         ensure(self.clients[client].name == *view.client_id, "recovery", || {
             format!("session {session} is {:?}'s", self.clients[client].name)
         })?;
@@ -108,6 +110,12 @@ impl World {
         let was_online = record.link.take().map(|link| (link, record.connected_since.take().is_some()));
         // What ended and is back, since nobody was told, owes nothing that came after its end: it is not `alive`.
         record.ended = None;
+        if let Some(will) = record.delayed_will
+            && let Fate::Due(at) = &mut self.ledger.messages[will as usize].fate
+        {
+            // A start that ended before it was on disk that the connection had: the delay begins anew.
+            *at += found.0.since(record.offline_since);
+        }
         (record.offline_since, record.expiry) = found;
         self.clients[client].session = Some(session);
         if let Some(connection) = was_online {

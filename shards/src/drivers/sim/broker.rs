@@ -2,7 +2,9 @@
 
 use super::coordinator_thread::CoordinatorLoop;
 use super::driver::{Alarm, Loop};
+use super::logging::Logging;
 use super::profile::Profile;
+use super::stored::Found;
 use crate::base::hash::HashKey;
 use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::planted::Planted;
@@ -11,7 +13,6 @@ use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
 use crate::coordinator::Coordinator;
 use crate::drivers::turn::{CoordinatorSeat, Seat};
-use crate::log::{Log, ShardImage};
 use crate::mesh::{Wake, mesh_with_slots};
 use crate::shard::{Extensions, Shard, ShardConfig, Terms};
 use std::sync::Arc;
@@ -26,8 +27,8 @@ pub struct Start<'a> {
     pub incarnation: Incarnation,
     /// When it starts.
     pub now: Time,
-    /// What the logs say, by shard, where there was an earlier start.
-    pub images: Option<Vec<ShardImage>>,
+    /// Its logs and what they say, where there are any.
+    pub found: Option<Found>,
 }
 
 /// The threads of one start of the broker.
@@ -41,7 +42,7 @@ pub struct Broker {
 impl Broker {
     /// A broker as `profile` wants it, that nobody has connected to.
     pub fn start(profile: &Profile, start: Start<'_>, random: &mut Random) -> Broker {
-        let Start { key, planted, incarnation, now, images } = start;
+        let Start { key, planted, incarnation, now, found } = start;
         let shards = profile.shards;
         let alarms: Vec<Arc<Alarm>> = (0..shards).map(|_| Arc::default()).collect();
         let own_alarm = Arc::<Alarm>::default();
@@ -49,7 +50,7 @@ impl Broker {
         let wakes = alarms.iter().map(|alarm| alarm.clone() as Arc<dyn Wake>).collect();
         let lanes = mesh_with_slots(wakes, coordinators.clone(), profile.lane_slots, planted);
         let mut core = Coordinator::new(shards, profile.limits.connections_max, key.clone(), planted);
-        images.iter().for_each(|images| core.recover(images));
+        found.iter().for_each(|found| core.recover(&found.images));
         let seat = CoordinatorSeat::new(core, lanes.coordinator);
         let (mut inline, mut thread) = (None, None);
         if profile.coordinator_thread {
@@ -57,7 +58,8 @@ impl Broker {
         } else {
             inline = Some(seat);
         }
-        let mut images = images.unwrap_or_default();
+        let (images, logs) = found.map_or_else(Default::default, |found| (found.images, found.logs));
+        let (mut images, mut logs) = (images.into_iter(), logs.into_iter());
         let loops = lanes.ports.into_iter().zip(&alarms).enumerate().map(|(number, (port, alarm))| {
             let mut shard = Shard::new(ShardConfig {
                 id: ShardId::new(number),
@@ -75,13 +77,14 @@ impl Broker {
                 connection_warm_up: 0,
                 planted,
             });
-            if profile.keeps {
-                let image = images.get_mut(number).map(std::mem::take).unwrap_or_default();
-                shard.restore(now, Log::taped_in(incarnation), image);
+            let (mut disk, mut committed) = (None, Lsn::NONE);
+            if let Some(((log, its_disk), image)) = logs.next().zip(images.next()) {
+                shard.restore(now, log, image);
+                (disk, committed) = (its_disk, Lsn::before(incarnation));
             }
-            let committed = if profile.keeps { Lsn::before(incarnation) } else { Lsn::NONE };
             let seat = Seat::new(shard, port, inline.take(), Arc::default());
-            Loop::new(seat, alarm.clone(), (profile.lagging, profile.late_lanes), committed)
+            let log = Logging::new(disk, profile.lagging, committed);
+            Loop::new(seat, alarm.clone(), profile.late_lanes, log)
         });
         Broker { loops: loops.collect(), coordinator: thread }
     }

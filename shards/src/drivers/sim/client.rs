@@ -66,12 +66,15 @@ impl Client {
         }
     }
 
-    /// A packet id that nothing uses.
-    pub fn packet_id(&mut self, link: &Link) -> PacketId {
+    /// A packet id that nothing uses; where it is to be the `lowest`, one that was just in use is used again.
+    pub fn packet_id(&mut self, link: &Link, lowest: bool) -> PacketId {
         if link.state == LinkState::Connecting {
             // Its connection may be given up and served all the same: such an id is never used again.
             self.early_ids += 1;
             return PacketId::new(10_000 + self.early_ids).expect("a run is short");
+        }
+        if lowest {
+            self.next_id = PacketId::MIN;
         }
         loop {
             let id = self.next_id;

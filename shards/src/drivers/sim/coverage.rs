@@ -1,5 +1,6 @@
 //! Which states the random workload has reached: a checker that never saw its state has checked nothing.
 
+use super::disk::SimDisk;
 use super::world::World;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,6 +8,14 @@ use std::fmt;
 /// What only runs with crashes reach.
 pub const CRASH_STATES: [&str; 3] =
     ["the broker crashes", "the broker crashes while it recovers", "a session survives a crash"];
+
+/// What only runs with crashes reach whose logs are on disks.
+pub const DISK_STATES: [&str; 4] = [
+    "a write is torn",
+    "a round of cleaning ends",
+    "a segment is retired",
+    "the broker crashes during a round of cleaning",
+];
 
 /// States that a set of runs must reach, each at least once.
 pub const STATES: [&str; 42] = [
@@ -54,6 +63,10 @@ pub const STATES: [&str; 42] = [
     "a DISCONNECT changes the session's expiry",
 ];
 
+fn all_states() -> impl Iterator<Item = &'static str> {
+    STATES.into_iter().chain(CRASH_STATES).chain(DISK_STATES)
+}
+
 /// How often each state was reached.
 #[derive(Clone, Default, Debug)]
 pub struct Coverage {
@@ -75,7 +88,7 @@ impl Coverage {
     }
 
     fn add(&mut self, state: &'static str, times: u64) {
-        debug_assert!(STATES.contains(&state) || CRASH_STATES.contains(&state), "{state}");
+        debug_assert!(all_states().any(|known| known == state), "{state}");
         if times > 0 {
             *self.reached.entry(state).or_default() += times;
         }
@@ -107,7 +120,7 @@ impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Coverage { runs, steps, deliveries, promised, .. } = self;
         writeln!(f, "{runs} runs, {steps} steps, {deliveries} deliveries, {promised} promises kept")?;
-        for state in STATES.into_iter().chain(CRASH_STATES) {
+        for state in all_states() {
             writeln!(f, "{:>10}  {state}", self.reached.get(state).copied().unwrap_or(0))?;
         }
         Ok(())
@@ -142,6 +155,8 @@ impl World {
                 ("a reply waits for the log", shard.replies_held),
                 ("a lane is full", shard.lanes_full),
                 ("a copy goes to another member", counters.moved),
+                ("a round of cleaning ends", shard.seat.shard.cleaning_rounds()),
+                ("a segment is retired", shard.log.disk().map_or(0, SimDisk::retirements)),
             ];
             for (state, times) in reached {
                 coverage.add(state, times);

@@ -7,10 +7,9 @@ use super::broker::{Broker, Start};
 use super::client::LinkState;
 use super::failure::{Checked, fail};
 use super::network::{ClientEnd, SocketId};
+use super::stored::Found;
 use super::world::World;
 use crate::base::lsn::Incarnation;
-use crate::base::lsn::Lsn;
-use crate::log::{Record, ShardImage, resolve};
 use crate::session::DropReason;
 use std::time::Duration;
 
@@ -22,14 +21,8 @@ const RECOVERY_STEPS_MAX: u32 = 100_000;
 pub enum CrashPoint {
     /// After this step.
     Step(u64),
-    /// When so many records were appended, to all logs together.
-    Record(u64),
-}
-
-fn image(log: &[(Lsn, Record<'static>)]) -> ShardImage {
-    let mut image = ShardImage::default();
-    log.iter().for_each(|(lsn, record)| image.apply(*lsn, record));
-    image
+    /// When so many records were appended, or log writes asked for where there are disks, to all logs together.
+    Log(u64),
 }
 
 impl World {
@@ -46,10 +39,14 @@ impl World {
             let dropped = shard.seat.shard.statistics().dropped;
             self.dropped_before.iter_mut().zip(dropped).for_each(|(sum, dropped)| *sum += dropped);
         }
-        let images = self.profile.keeps.then(|| self.salvage());
+        if self.loops.iter().any(|shard| shard.seat.shard.is_cleaning()) {
+            self.coverage.reach("the broker crashes during a round of cleaning");
+        }
+        self.incarnation = Incarnation(self.incarnation.0 + 1);
+        let found = self.salvage()?;
         self.note_crash();
         self.plan_next();
-        self.restart(images)
+        self.restart(found)
     }
 
     /// What the broker had written may have reached its client before the end, in part.
@@ -74,37 +71,13 @@ impl World {
         }
     }
 
-    /// What each shard finds in its log. Logs are cut independently of each other: each keeps what it said to be committed, and perhaps more.
-    fn salvage(&mut self) -> Vec<ShardImage> {
-        self.records_before = self.records();
-        self.kept.resize(self.loops.len(), Vec::new());
-        for (shard, kept) in self.loops.iter().zip(&mut self.kept) {
-            let tape = shard.seat.shard.log().tape();
-            let committed = tape.partition_point(|(lsn, _)| *lsn <= shard.committed());
-            let more = match self.random.below(3) {
-                0 => 0,
-                1 => tape.len() - committed,
-                _ => self.random.below((tape.len() - committed) as u64 + 1) as usize,
-            };
-            if self.traced {
-                let lost = &tape[committed + more..];
-                println!("{} keeps {more} more than is committed, loses {lost:?}", shard.id());
-            }
-            kept.extend_from_slice(&tape[..committed + more]);
-        }
-        let mut images: Vec<ShardImage> = self.kept.iter().map(|log| image(log)).collect();
-        resolve(&mut images);
-        images
-    }
-
     /// The next start, some time later, and whom it has.
-    fn restart(&mut self, images: Option<Vec<ShardImage>>) -> Checked {
+    fn restart(&mut self, found: Option<Found>) -> Checked {
         let down = [0, 1_000, 3_000_000, 40_000_000];
         let longest = *self.random.pick(&down);
         self.now += Duration::from_micros(self.random.below(1 + longest));
-        self.incarnation = Incarnation(self.incarnation.0 + 1);
         let (key, planted, incarnation, now) = (&self.key, self.planted, self.incarnation, self.now);
-        let start = Start { key, planted, incarnation, now, images };
+        let start = Start { key, planted, incarnation, now, found };
         let broker = Broker::start(&self.profile, start, &mut self.random);
         (self.loops, self.coordinator) = (broker.loops, broker.coordinator);
         self.recognise()?;
@@ -130,18 +103,12 @@ impl World {
         fail("wedge", format!("not restored after {RECOVERY_STEPS_MAX} steps"))
     }
 
-    /// Records appended since the run began.
-    pub(super) fn records(&self) -> u64 {
-        let of_logs = self.loops.iter().map(|shard| shard.seat.shard.log().tape().len() as u64);
-        self.records_before + of_logs.sum::<u64>()
-    }
-
     /// Whether the broker is to end now.
     pub(super) fn crash_is_due(&self) -> bool {
         match self.crash_at {
             None => false,
             Some(CrashPoint::Step(step)) => self.step >= step,
-            Some(CrashPoint::Record(record)) => self.records() >= record,
+            Some(CrashPoint::Log(point)) => self.log_points() >= point,
         }
     }
 

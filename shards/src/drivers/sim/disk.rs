@@ -2,11 +2,12 @@
 //!
 //! What it has answered survives everything. What it has not answered when the broker ends is there in part: each sector by itself, in no order.
 
+use crate::base::limits::RETIRED_SEGMENTS_KEPT;
 use crate::base::planted::{Bug, Planted};
 use crate::base::random::Random;
 use crate::base::time::Time;
 use crate::log::{Disk, DiskDone, DiskError, DiskRequest, SegmentId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// What a disk writes whole or not at all.
@@ -23,6 +24,8 @@ pub struct SimDisk {
     planted: Planted,
     segments: BTreeMap<SegmentId, Vec<u8>>,
     recycled: Vec<Vec<u8>>,
+    /// Of the segments those that nobody needs: they are there until their files are used again, the longest retired first.
+    retired: VecDeque<SegmentId>,
     /// Whose names are not on disk, with [`Bug::DirectoryNotSynced`] only.
     nameless: BTreeSet<SegmentId>,
     now: Time,
@@ -30,6 +33,7 @@ pub struct SimDisk {
     /// Longest time that anything takes.
     latency: Duration,
     writes: u64,
+    retirements: u64,
     /// Segments that fit; `None` for as many as are asked for.
     segments_max: Option<usize>,
     failing: bool,
@@ -43,11 +47,13 @@ impl SimDisk {
             planted,
             segments: BTreeMap::new(),
             recycled: Vec::new(),
+            retired: VecDeque::new(),
             nameless: BTreeSet::new(),
             now: Time::ZERO,
             asked: Vec::new(),
             latency,
             writes: 0,
+            retirements: 0,
             segments_max: None,
             failing: false,
         }
@@ -66,6 +72,11 @@ impl SimDisk {
     /// Log writes that were asked for since it was made: a crash can be placed at each.
     pub fn writes(&self) -> u64 {
         self.writes
+    }
+
+    /// Segments that it was asked to give up and has.
+    pub fn retirements(&self) -> u64 {
+        self.retirements
     }
 
     /// No more than so many segments fit from here on.
@@ -90,8 +101,21 @@ impl SimDisk {
         into.extend_from_slice(&file[start..file.len().min(start + bytes)]);
     }
 
+    /// Nobody needs the segment any more, nor any that is older. As in a real folder it stays until its file is used again, or enough of them are
+    /// there.
+    pub fn retire(&mut self, segment: SegmentId) {
+        self.retired.retain(|known| *known != segment);
+        self.retired.push_back(segment);
+        let kept = if self.segments_max.is_some() { 0 } else { RETIRED_SEGMENTS_KEPT };
+        while self.retired.len() > kept {
+            let oldest = self.retired.pop_front().expect("there are more than are kept");
+            self.remove(oldest);
+        }
+    }
+
     /// Removes a segment that the next start does not need.
     pub fn remove(&mut self, segment: SegmentId) {
+        self.retired.retain(|retired| *retired != segment);
         self.nameless.remove(&segment);
         if let Some(bytes) = self.segments.remove(&segment) {
             self.recycle(bytes);
@@ -123,12 +147,14 @@ impl SimDisk {
                 }
                 DiskRequest::Retire { segment } => {
                     if self.random.one_in(2) {
-                        self.remove(segment);
+                        self.retire(segment);
                     }
                 }
                 DiskRequest::Read { .. } => {}
             }
         }
+        self.retired.clear();
+        self.retirements = 0;
         for segment in std::mem::take(&mut self.nameless) {
             self.segments.remove(&segment);
         }
@@ -147,12 +173,19 @@ impl SimDisk {
 
     /// A segment with whatever was there before.
     fn prepare(&mut self, segment: SegmentId, bytes: usize) {
-        let mut file = self.recycled.pop().unwrap_or_default();
+        let reused = self.reuses(bytes as u64).then(|| self.retired.pop_front()).flatten();
+        let reused = reused.and_then(|oldest| self.segments.remove(&oldest));
+        let mut file = reused.or_else(|| self.recycled.pop()).unwrap_or_default();
         file.resize(bytes, 0);
         self.segments.insert(segment, file);
         if self.planted.is(Bug::DirectoryNotSynced) {
             self.nameless.insert(segment);
         }
+    }
+
+    /// Whether a segment of `bytes` takes no new space.
+    fn reuses(&self, bytes: u64) -> bool {
+        self.retired.front().is_some_and(|oldest| self.segments[oldest].len() as u64 == bytes)
     }
 
     fn recycle(&mut self, bytes: Vec<u8>) {
@@ -164,7 +197,8 @@ impl SimDisk {
     fn carry_out(&mut self, request: DiskRequest) -> DiskDone {
         match request {
             DiskRequest::Prepare { segment, bytes } => {
-                let fits = self.segments_max.is_none_or(|max| self.segments.len() < max);
+                let fits =
+                    self.segments_max.is_none_or(|max| self.segments.len() < max || self.reuses(bytes));
                 if fits {
                     self.prepare(segment, bytes as usize);
                 }
@@ -186,7 +220,8 @@ impl SimDisk {
                 DiskDone::Read { tag, result: Ok(read) }
             }
             DiskRequest::Retire { segment } => {
-                self.remove(segment);
+                self.retire(segment);
+                self.retirements += 1;
                 DiskDone::Retired { segment }
             }
         }

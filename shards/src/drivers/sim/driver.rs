@@ -1,11 +1,12 @@
 //! The simulator's driver loop: the same turn as in the real loops, cut into steps that the scheduler interleaves with those of all others.
 
+use super::logging::Logging;
 use super::network::{Network, SocketId};
 use super::record::{Reading, Record, set_reading};
-use crate::base::lsn::Lsn;
 use crate::base::random::Random;
 use crate::base::shard_set::{ShardId, ShardSet};
 use crate::base::time::Time;
+use crate::drivers::driven::Driven;
 use crate::drivers::turn::Seat;
 use crate::mesh::{ListenerId, Wake};
 use crate::shard::{Action, ConnectionKey, Event};
@@ -76,15 +77,12 @@ pub struct Loop {
     asleep: bool,
     nothing_to_do: bool,
     pub(super) records: BTreeMap<ConnectionKey, Record>,
-    /// Whether the log confirms late.
-    lagging: bool,
+    /// Its log.
+    pub log: Logging,
     /// Whether lanes can be late for many turns.
     late_lanes: bool,
     /// The lane that is late, as the bit of its source.
     late: u64,
-    committed: Lsn,
-    /// How far the log had confirmed from which step on.
-    commits: Vec<(u64, Lsn)>,
     /// Lanes that a scenario keeps it from looking at.
     pub blind: ShardSet,
     /// Reads bring one byte, and in between none.
@@ -102,8 +100,8 @@ pub struct Loop {
 }
 
 impl Loop {
-    /// The thread of `seat`, which `alarm` wakes, with a late log and late lanes or not; the log is `committed` so far.
-    pub fn new(seat: Seat, alarm: Arc<Alarm>, (lagging, late_lanes): (bool, bool), committed: Lsn) -> Loop {
+    /// The thread of `seat`, which `alarm` wakes, with late lanes or not.
+    pub fn new(seat: Seat, alarm: Arc<Alarm>, late_lanes: bool, log: Logging) -> Loop {
         Loop {
             seat,
             alarm,
@@ -111,11 +109,9 @@ impl Loop {
             asleep: false,
             nothing_to_do: false,
             records: BTreeMap::new(),
-            lagging,
+            log,
             late_lanes,
             late: 0,
-            committed,
-            commits: vec![(0, committed)],
             blind: ShardSet::EMPTY,
             byte_by_byte: false,
             deadline_wakes: 0,
@@ -129,17 +125,6 @@ impl Loop {
     /// The shard's number.
     pub fn id(&self) -> ShardId {
         self.seat.shard.id()
-    }
-
-    /// How far its log had confirmed in `step`.
-    pub fn committed_at(&self, step: u64) -> Lsn {
-        let later = self.commits.partition_point(|(from, _)| *from <= step);
-        self.commits[later - 1].1
-    }
-
-    /// How far its log has confirmed.
-    pub fn committed(&self) -> Lsn {
-        self.committed
     }
 
     /// A client connects to this shard's listener.
@@ -159,16 +144,24 @@ impl Loop {
     }
 
     /// Whether a step of this thread would do anything: it is awake, or something wakes it.
-    pub fn is_runnable(&self, now: Time, network: &Network) -> bool {
+    pub fn is_runnable(&self, now: Time, calm: bool, network: &Network) -> bool {
+        if self.log.has_failed() {
+            return false;
+        }
         !self.asleep
             || self.alarm.rings()
             || self.is_due(now)
-            || self.lagging && self.seat.shard.newest_lsn() > self.committed
+            || self.log.rings(now, calm, self.seat.shard.newest_lsn())
             || self.records.values().any(|record| record.is_ready(now, network))
     }
 
     fn is_due(&self, now: Time) -> bool {
-        self.seat.shard.poll_deadline().is_some_and(|at| at <= now)
+        self.poll_deadline().is_some_and(|at| at <= now)
+    }
+
+    /// When it has to wake up next.
+    pub fn poll_deadline(&self) -> Option<Time> {
+        Driven::poll_deadline(&self.seat)
     }
 
     /// One step of the turn.
@@ -178,6 +171,10 @@ impl Loop {
         }
         self.stage = match self.stage {
             Stage::Sockets => {
+                self.log.answers(&mut self.seat, around);
+                if self.log.has_failed() {
+                    return;
+                }
                 self.sockets(around);
                 Stage::In
             }
@@ -187,7 +184,7 @@ impl Loop {
                 Stage::Work
             }
             Stage::Work => {
-                self.work(around);
+                self.log.work(&mut self.seat, around);
                 Stage::Out
             }
             Stage::Out => {
@@ -196,6 +193,7 @@ impl Loop {
             }
             Stage::Push => {
                 self.seat.exchange_out(around.now);
+                self.log.requests(&mut self.seat, around);
                 self.nothing_to_do = !self.seat.busy();
                 self.count_waits();
                 Stage::Sleep
@@ -250,34 +248,12 @@ impl Loop {
     fn wake_up(&mut self, around: &mut Surroundings<'_>) {
         let only_due = self.is_due(around.now)
             && !self.alarm.rings()
+            && !self.log.rings(around.now, around.calm, self.seat.shard.newest_lsn())
             && !self.records.values().any(|record| record.is_ready(around.now, around.network));
         self.deadline_wakes += u64::from(only_due);
         self.asleep = false;
         self.alarm.silence();
         self.seat.woke();
-    }
-
-    fn work(&mut self, around: &mut Surroundings<'_>) {
-        if !self.lagging {
-            self.seat.work(around.now);
-            return self.confirm(around.step, self.seat.shard.newest_lsn());
-        }
-        self.seat.work_uncommitted(around.now);
-        let newest = self.seat.shard.newest_lsn();
-        let behind = newest.0 - self.committed.0;
-        if behind > 0 && (around.calm || around.random.one_in(4)) {
-            let more = if around.calm { behind } else { 1 + around.random.below(behind) };
-            let committed = Lsn(self.committed.0 + more);
-            self.seat.shard.handle_committed(around.now, committed);
-            self.confirm(around.step, committed);
-        }
-    }
-
-    fn confirm(&mut self, step: u64, committed: Lsn) {
-        if committed > self.committed {
-            self.committed = committed;
-            self.commits.push((step, committed));
-        }
     }
 
     fn outputs(&mut self, around: &mut Surroundings<'_>) {

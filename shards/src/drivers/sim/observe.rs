@@ -223,6 +223,13 @@ impl World {
             // It was handled as it came, or it lay unread behind a parked PUBLISH.
             Some(arrived) if arrived == step => Fate::Void,
             Some(_) => Fate::Open,
+            // So it did, or not: then the session's expiry was not what it says.
+            None if delay > 0
+                && link.expiry_at_end.is_some()
+                && link.left.is_some_and(|left| left < step) =>
+            {
+                Fate::Open
+            }
             None => Fate::Due(now + after),
         };
         if matches!(fate, Fate::Due(_)) && !after.is_zero() {

@@ -34,8 +34,10 @@ pub enum Flavor {
     Interest,
     /// Shared groups whose members come and go.
     Shared,
-    /// Logs that keep, and a broker that crashes.
+    /// Logs on tapes, and a broker that crashes.
     Crash,
+    /// Logs on disks, in tiny segments, and a broker that crashes.
+    Disk,
 }
 
 impl Flavor {
@@ -68,7 +70,11 @@ pub struct Profile {
     pub coordinator_thread: bool,
     /// Whether the logs keep what they are told.
     pub keeps: bool,
-    /// Whether the log confirms late.
+    /// Bytes of a segment, where logs are on disks; else they are on tapes, if they keep anything.
+    pub segment_bytes: Option<u64>,
+    /// The longest that the slowest disk takes for anything.
+    pub disk_latency: Duration,
+    /// Whether a log on a tape confirms late.
     pub lagging: bool,
     /// Whether lanes can be late for many turns.
     pub late_lanes: bool,
@@ -117,10 +123,11 @@ impl Profile {
         };
         let tiny = match flavor {
             Flavor::Roomy => false,
-            Flavor::Shared | Flavor::Crash => random.one_in(4),
+            Flavor::Shared | Flavor::Crash | Flavor::Disk => random.one_in(4),
             Flavor::Retained => random.one_in(5),
             _ => random.one_in(2),
         };
+        let crashes = matches!(flavor, Flavor::Crash | Flavor::Disk);
         let fan_out = flavor == Flavor::FanOut || random.one_in(3);
         Profile {
             flavor,
@@ -131,15 +138,17 @@ impl Profile {
             lane_slots: if random.one_in(2) { 2 + random.below(3) as usize } else { 64 },
             fingerprint_bits: *random.pick(&[1, 3, 8, 8, 64]),
             coordinator_thread: shards > 4 || random.one_in(3),
-            keeps: flavor == Flavor::Crash,
-            lagging: flavor == Flavor::Crash || random.one_in(3),
+            keeps: crashes,
+            segment_bytes: (flavor == Flavor::Disk).then(|| 1024 * *random.pick(&[32, 48, 64])),
+            disk_latency: Duration::from_micros(*random.pick(&[10_000, 100_000, 1_000_000])),
+            lagging: crashes || random.one_in(3),
             late_lanes: flavor == Flavor::Retained || random.one_in(2),
             laggard: random.one_in(3).then(|| random.below(shards as u64) as usize),
-            rest_every: if matches!(flavor, Flavor::Retained | Flavor::Crash) { 600 } else { 400 },
+            rest_every: if flavor == Flavor::Retained || crashes { 600 } else { 400 },
             window: *random.pick(&[128, 1_000, 20_000, 200_000]),
             shares_one_in: match flavor {
                 Flavor::Shared => 2,
-                Flavor::Crash => u64::MAX,
+                _ if crashes => u64::MAX,
                 _ => 8,
             },
             strategies: std::array::from_fn(|_| *random.pick(&STRATEGIES)),
@@ -182,7 +191,7 @@ fn weights(flavor: Flavor) -> Weights {
         Weights { publish: 220, subscribe: 70, unsubscribe: 20, ping: 10, leave: 12, again: 12, stall: 15 };
     match flavor {
         Flavor::Mixed => mixed,
-        Flavor::Roomy | Flavor::Crash => Weights { publish: 300, ..mixed },
+        Flavor::Roomy | Flavor::Crash | Flavor::Disk => Weights { publish: 300, ..mixed },
         Flavor::Takeover => Weights { leave: 40, again: 80, subscribe: 50, ..mixed },
         Flavor::FanOut => Weights { publish: 330, subscribe: 90, leave: 6, again: 4, ..mixed },
         Flavor::Retained => {

@@ -101,7 +101,8 @@ impl World {
         message.expiry = expiry;
         self.dress(&mut message);
         let id = self.ledger.publish(message);
-        let packet_id = (qos > QoS::AtMostOnce).then(|| self.clients[client].packet_id(&self.links[socket]));
+        let packet_id = (qos > QoS::AtMostOnce)
+            .then(|| self.clients[client].packet_id(&self.links[socket], self.profile.keeps));
         if let Some(packet_id) = packet_id {
             let state = match qos {
                 QoS::ExactlyOnce => Outgoing::Pubrec(id),

@@ -189,7 +189,7 @@ impl World {
         message.handled_by.get_or_insert(written.at);
         let log_then = message.log_then;
         let Some(thread) = thread.filter(|_| message.retain) else { return Ok(()) };
-        let committed = self.loops[thread].committed_at(written.step);
+        let committed = self.loops[thread].log.committed_at(written.step);
         ensure(committed.0 > log_then, "acknowledged is kept", || {
             format!(
                 "message {id} was acknowledged with the log at {committed:?}, its record came after {log_then}"

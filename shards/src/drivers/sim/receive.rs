@@ -103,7 +103,9 @@ impl World {
                 Ok(true)
             }
             (QoS::ExactlyOnce, Some(id)) => {
-                let refused = self.clients[client].refused.contains(&id);
+                // After a crash ids are given out from the first again: this one may be another message's by now.
+                let again = publish.dup || !self.profile.keeps;
+                let refused = again && self.clients[client].refused.contains(&id);
                 ensure(!refused || publish.dup, "refusal", || {
                     format!("link {socket}: packet id {id} is used again after it was refused")
                 })?;

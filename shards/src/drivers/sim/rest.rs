@@ -113,7 +113,8 @@ impl World {
                 }
             }
         }
-        self.now = end;
+        // A crash meanwhile may have taken longer.
+        self.now = self.now.max(end);
         for (thread, count) in idle_wakes.into_iter().enumerate() {
             let connections = self.loops[thread].seat.shard.sizes().connections as u64;
             // Once a second, and each connection's keep-alive and stall watch may look in vain once.
@@ -134,7 +135,7 @@ impl World {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        self.loops.iter().filter_map(|shard| shard.seat.shard.poll_deadline()).min()
+        self.loops.iter().filter_map(super::driver::Loop::poll_deadline).min()
     }
 
     /// The end of a run: faults stop, everyone comes back and collects what is owed.

@@ -18,17 +18,19 @@ pub fn run(seed: u64, flavor: Option<Flavor>, steps: u64, bug: Option<Bug>) -> R
     guarded(seed, World::new(seed, flavor, planted), steps).map(|(coverage, _)| coverage)
 }
 
-/// Runs `seed` with logs that keep, and a broker that ends at `crash`, and perhaps again behind that. Also how many records were appended.
+/// Runs `seed` with logs that keep, as `flavor` has them, and a broker that ends at `crash`, and perhaps again behind that. Also at how many points of
+/// its logs it could have ended.
 ///
 /// # Errors
 /// As [`run`].
 pub fn run_crashing(
     seed: u64,
+    flavor: Flavor,
     steps: u64,
     crash: Option<CrashPoint>,
     bug: Option<Bug>,
 ) -> Result<(Coverage, u64), RunFailure> {
-    let mut world = World::new(seed, Flavor::Crash, bug.map_or(Planted::default(), Planted::bug));
+    let mut world = World::new(seed, flavor, bug.map_or(Planted::default(), Planted::bug));
     world.crash_at = crash;
     guarded(seed, world, steps)
 }

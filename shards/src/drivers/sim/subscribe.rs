@@ -86,7 +86,7 @@ impl World {
     pub(super) fn subscribe(&mut self, socket: SocketId, entries: &[(Filter, SubscriptionOptions)]) {
         let Some(attached) = self.links[socket].attached else { return };
         let client = self.links[socket].client;
-        let packet_id = self.clients[client].packet_id(&self.links[socket]);
+        let packet_id = self.clients[client].packet_id(&self.links[socket], self.profile.keeps);
         let filters: Vec<SubscribeFilter<'_>> = entries
             .iter()
             .map(|(filter, options)| SubscribeFilter { filter: filter.text(), options: *options })
@@ -134,7 +134,7 @@ impl World {
     /// Unsubscribes `filter`.
     pub(super) fn unsubscribe(&mut self, socket: SocketId, filter: Filter) {
         let client = self.links[socket].client;
-        let packet_id = self.clients[client].packet_id(&self.links[socket]);
+        let packet_id = self.clients[client].packet_id(&self.links[socket], self.profile.keeps);
         let step = self.step;
         self.ledger.groups.disturb_filter(filter);
         let mut dropped = Vec::new();

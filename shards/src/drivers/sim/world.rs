@@ -10,6 +10,7 @@ use super::failure::{Checked, Failure, RunFailure};
 use super::ledger::{Ledger, SessionId};
 use super::network::Network;
 use super::profile::{Flavor, Profile};
+use super::stored::fresh;
 use crate::base::hash::HashKey;
 use crate::base::kept::SessionNumber;
 use crate::base::lsn::{Incarnation, Lsn};
@@ -17,7 +18,7 @@ use crate::base::planted::Planted;
 use crate::base::random::Random;
 use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
-use crate::log::{Record, ShardImage};
+use crate::log::Record;
 use crate::shard::{Dropped, SessionKey, SessionView};
 use crate::wire::Version;
 use std::collections::BTreeMap;
@@ -79,8 +80,8 @@ impl World {
     pub fn with_profile(seed: u64, mut random: Random, profile: Profile, planted: Planted) -> World {
         let key = HashKey::from_seed(random.next_u64());
         let (now, incarnation) = (Time::from_micros(1_000_000), Incarnation(1));
-        let images = profile.keeps.then(|| vec![ShardImage::default(); profile.shards]);
-        let start = Start { key: &key, planted, incarnation, now, images };
+        let found = fresh(&profile, planted, &mut random);
+        let start = Start { key: &key, planted, incarnation, now, found };
         let Broker { loops, coordinator } = Broker::start(&profile, start, &mut random);
         let clients = (0..profile.clients).map(|number| {
             let version = *random.pick(&Version::ALL);
@@ -118,8 +119,8 @@ impl World {
         }
     }
 
-    /// Runs `steps` random steps, then lets everything come home. What was reached and how many records were appended, or which promise was
-    /// broken.
+    /// Runs `steps` random steps, then lets everything come home. What was reached and at how many points of its logs it could have ended, or which
+    /// promise was broken.
     ///
     /// # Errors
     /// The first promise that a checker saw broken.
@@ -131,8 +132,8 @@ impl World {
         match outcome {
             Ok(()) => {
                 self.read_counters();
-                let records = self.records();
-                Ok((self.coverage, records))
+                let points = self.log_points();
+                Ok((self.coverage, points))
             }
             Err(failure) => Err(self.failed(failure)),
         }
@@ -194,7 +195,7 @@ impl World {
             }
             return Ok(());
         };
-        if !shard.is_runnable(self.now, &self.network) {
+        if !shard.is_runnable(self.now, self.calm, &self.network) {
             return Ok(());
         }
         let log_before = shard.seat.shard.newest_lsn().0;
@@ -215,7 +216,7 @@ impl World {
         let mut any = false;
         for thread in 0..self.loops.len() + usize::from(self.coordinator.is_some()) {
             let runnable = match self.loops.get(thread) {
-                Some(shard) => shard.is_runnable(self.now, &self.network),
+                Some(shard) => shard.is_runnable(self.now, self.calm, &self.network),
                 None => self.coordinator.as_ref().is_some_and(CoordinatorLoop::is_runnable),
             };
             if runnable {

@@ -91,7 +91,9 @@ fn peek_all<E>(
 /// What is known of what follows the segment of `peek`.
 fn behind(walk: &Walk<'_>, peek: &Peek, later: &[Peek]) -> Behind {
     let incarnation = peek.segment.incarnation();
-    let mut same = later.iter().take_while(|later| later.segment.incarnation() == incarnation).peekable();
+    // What was made ready and never written is nothing that follows: it stays behind until its file is used again.
+    let same = later.iter().take_while(|later| later.segment.incarnation() == incarnation);
+    let mut same = same.filter(|later| later.is_used()).peekable();
     if same.peek().is_some() {
         return Behind::Goes(same.find_map(|later| later.first));
     }
