@@ -246,7 +246,10 @@ impl Shard {
         self.draft.begin(Origin::Own);
         let kept = pick.durable && taken.message.qos() > QoS::AtMostOnce && self.log.keeps();
         if !kept {
-            return self.record_message(&mut incoming, false, &Facts::none(taken.cause()));
+            let lsn = self.record_message(&mut incoming, false, &Facts::none(taken.cause()));
+            // A durable session may have come to where it goes: it has to wait for what its publisher's answer waits for.
+            let waits = lsn == Lsn::NONE && taken.message.qos() > QoS::AtMostOnce && self.log.keeps();
+            return if waits { self.log.newest() } else { lsn };
         }
         let groups = Cow::Owned(vec![self.name_group(pick)]);
         let destinations = [Destination { shard: pick.shard, fan_out: false, store: false, groups }];

@@ -261,6 +261,10 @@ fn a_log_is_cleaned_over_crashes() {
         }
         assert!(rounds(&w) > 0, "run {run}");
         w.crash();
+        for (shard, platter) in w.platters.iter().enumerate() {
+            let (report, _) = platter.read(shard, SegmentId(0));
+            assert!(report.is_clean(), "what has been given up is not missed: {report:?}");
+        }
     }
     for shard in 0..2 {
         let (away, lines) = w.connect_and_read(shard, durable(V5, &format!("away{shard}")));

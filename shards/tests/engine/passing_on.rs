@@ -2,7 +2,8 @@
 
 use crate::verbs::*;
 use crate::world::{Client, World};
-use shardmq_shards::wire::{Publish, SubscriptionOptions};
+use shardmq_shards::wire::{Connect, Publish, SubscriptionOptions};
+use std::num::NonZeroU32;
 
 const PUBLISHER: usize = 0;
 const PASSING: usize = 1;
@@ -102,4 +103,37 @@ fn a_copy_is_its_groups_after_a_crash_whatever_else_its_member_is_in() {
         w.subscribe_with(other, filter, SubscriptionOptions::with_qos(Q2), None);
         assert_eq!(copies_of(&w.read(other)), 1, "{client_id}");
     }
+}
+
+#[test]
+fn what_goes_on_unlogged_waits_for_its_publishers_record_where_it_is_kept_after_all() {
+    let filter = "$share/a/t";
+    let mut w = World::durable(2);
+    // Its shard has the turn, and it takes only little.
+    let mut narrow = Connect::new(V5, "narrow", true);
+    narrow.properties.maximum_packet_size = NonZeroU32::new(60);
+    let narrow = w.connect(0, narrow);
+    w.subscribe(narrow, filter, Q2);
+    let passer = w.join(1, V5, "passer");
+    w.subscribe(passer, filter, Q2);
+    let taker = w.connect(1, durable(V5, "taker"));
+    let publisher = w.connect(0, durable(V5, "publisher"));
+    while w.read(passer).is_empty() {
+        w.publish(publisher, message("t", "whose turn it is"));
+    }
+    w.places[0].log_held = true;
+    w.places[1].frozen = true;
+    let payload = "x".repeat(100);
+    w.publish(publisher, message_2(1, "t", &payload));
+    w.run();
+    w.unsubscribe(passer, &[filter]);
+    w.subscribe_with(taker, filter, SubscriptionOptions::with_qos(Q2), None);
+    w.places[1].frozen = false;
+    let of_it = |lines: Vec<String>| lines.iter().filter(|line| line.contains(" q2 ")).count();
+    let early = of_it(w.read(taker));
+    w.crash();
+    let (taker, again) = w.connect_and_read(1, durable(V5, "taker"));
+    let publisher = w.connect(0, durable(V5, "publisher"));
+    w.publish(publisher, Publish { dup: true, ..message_2(1, "t", &payload) });
+    assert_eq!((early, of_it(again) + of_it(w.read(taker))), (0, 1), "QoS 2 comes once");
 }
