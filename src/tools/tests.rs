@@ -81,6 +81,7 @@ fn image() -> ShardImage {
         next_copy: CopyNumber(3),
         written: Default::default(),
         head: Default::default(),
+        away: Default::default(),
     };
     image.sessions.insert(SessionNumber(1), session);
     image.retained.insert("a/b".into(), (message(b"kept").with_retain(true), None, Default::default()));

@@ -138,7 +138,23 @@ pub struct SessionImage {
     pub written: Written,
     /// Where its last head lies: the whole of it, if its queue follows to the end.
     pub head: Written,
+    /// From which of its copies on it has had no connection.
+    pub away: Away,
 }
+
+/// Copies from this number on came while their session had no connection: none of them was ever sent. What is not known is `None`.
+///
+/// It is no part of what a session is, and who begins to read later may not know it: all are equal.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Away(pub Option<CopyNumber>);
+
+impl PartialEq for Away {
+    fn eq(&self, _: &Away) -> bool {
+        true
+    }
+}
+
+impl Eq for Away {}
 
 /// A subscription.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -39,6 +39,13 @@ impl Bodies<'_> {
     }
 }
 
+/// How many of the session's copies may have been sent at most.
+fn sent_max(image: &SessionImage) -> u16 {
+    let Some(away) = image.away.0 else { return u16::MAX };
+    u16::try_from(image.copies.range(..away).take(usize::from(u16::MAX)).count())
+        .expect("no more are counted")
+}
+
 impl Shard {
     /// Copies, outbox, marks, open fan-outs and what is between two members, as `image` has them. Sessions, their subscriptions and the retained store
     /// are restored; nothing of this goes out before [`Shard::send_again`].
@@ -93,7 +100,7 @@ impl Shard {
         self.leave_on_disk(&mut copies);
         let session = self.sessions.get_mut(key).expect("it was restored just now");
         session.next_copy = image.next_copy;
-        session.outbound = Outbound::restored(self.limits.in_flight_max, copies);
+        session.outbound = Outbound::restored(self.limits.in_flight_max.min(sent_max(image)), copies);
         // They are made anew, as far as this run's counters go.
         self.counters.copies += (session.outbound.queued() + session.outbound.in_flight()) as u64;
         with_backlog.into_iter().for_each(|group| self.topics.note_backlog(group, key));

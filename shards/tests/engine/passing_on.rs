@@ -137,3 +137,25 @@ fn what_goes_on_unlogged_waits_for_its_publishers_record_where_it_is_kept_after_
     w.publish(publisher, Publish { dup: true, ..message_2(1, "t", &payload) });
     assert_eq!((early, of_it(again) + of_it(w.read(taker))), (0, 1), "QoS 2 comes once");
 }
+
+#[test]
+fn what_waits_for_a_member_that_was_away_is_for_who_comes_after_a_crash() {
+    let mut w = World::durable(2);
+    let away = w.connect(0, durable(V5, "away"));
+    w.subscribe(away, "$share/a/t", Q1);
+    let publisher = w.join(1, V5, "publisher");
+    w.publish(publisher, message_1(1, "t", "sent"));
+    assert_eq!(w.read(away), [r#"t "sent" q1 #1"#]);
+    w.vanish(away);
+    for number in 2..=4 {
+        w.publish(publisher, message_1(number, "t", "never sent"));
+    }
+    assert_eq!(w.read(publisher).len(), 4);
+    w.crash();
+    let other = w.connect(1, durable(V5, "other"));
+    w.subscribe_with(other, "$share/a/t", SubscriptionOptions::with_qos(Q1), None);
+    let said = w.read(other);
+    assert_eq!(said.iter().filter(|line| line.starts_with(r#"t "never sent" q1 #"#)).count(), 3, "{said:?}");
+    let (_, said) = w.connect_and_read(0, durable(V5, "away"));
+    assert_eq!(said, ["CONNACK 00 present", r#"t "sent" q1 #1 dup"#]);
+}

@@ -5,7 +5,7 @@
 //! complete. That is why every record may come twice, why one that speaks of something unknown is passed over, and why no message is dropped
 //! before the last record: a queue that is written again names messages that came before it.
 
-use super::{SessionImage, ShardImage, SubscriptionImage, WillImage};
+use super::{Away, SessionImage, ShardImage, SubscriptionImage, WillImage};
 use crate::base::kept::{CopyNumber, SessionNumber, Written};
 use crate::base::lsn::{Incarnation, Lsn};
 use crate::log::record::{
@@ -103,6 +103,9 @@ impl ShardImage {
         image.epoch = head.epoch;
         image.expiry_seconds = head.expiry_seconds;
         image.offline_since = head.offline_since;
+        if head.offline_since.is_none() {
+            image.away = Away::default();
+        }
         image.will = head.will.as_ref().map(WillImage::of);
         image.next_copy = head.next_copy;
         // A CONNECT names none and changes none; cleaning names all.
@@ -146,12 +149,14 @@ impl SessionImage {
             next_copy: CopyNumber::default(),
             written: Written::default(),
             head: Written::default(),
+            away: Away::default(),
         }
     }
 
     fn go_offline(&mut self, offline: &OfflineRecord) {
         self.offline_since = Some(offline.since);
         self.expiry_seconds = offline.expiry_seconds;
+        self.away = Away(Some(self.next_copy));
         if offline.will_forgotten {
             self.will = None;
         }

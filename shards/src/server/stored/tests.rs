@@ -55,6 +55,7 @@ fn image() -> ShardImage {
         next_copy: CopyNumber(COPIES),
         written: Default::default(),
         head: Default::default(),
+        away: Default::default(),
     };
     for copy in 0..COPIES {
         let (body, copy_number) = (BodyId(Lsn(copy + 1)), CopyNumber(copy));
