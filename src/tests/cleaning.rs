@@ -16,8 +16,8 @@ crate::on_both_drivers![
 
 /// Bytes of a segment of these brokers.
 const SEGMENT: u64 = 1 << 20;
-/// Segments of a shard beside those within the bound: two that are ready, one that is kept to be used again, and what is not filled yet of the last.
-const BESIDE: u64 = 4;
+/// Segments of a shard beside those within the bound: three that are ready, one that is kept to be used again, and what is not filled yet of the last.
+const BESIDE: u64 = 5;
 /// How long the traffic of a test may take.
 const TRAFFIC_MAX: Duration = Duration::from_secs(60);
 const LIMITS: &str = "limits: (queue_messages_max: 100_000, queue_bytes_max: \"64 MiB\")";

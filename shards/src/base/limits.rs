@@ -32,8 +32,8 @@ pub const DISK_WATERMARK_SHARE: u64 = 10;
 pub const DISK_RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How long the end of a log may take to be on disk at an orderly stop: a disk that hangs must not hold the process.
 pub const LOG_STOP_MAX: Duration = Duration::from_secs(3);
-/// Segments of a log that are made below the watermark too: the one that is written, and two for records that free space.
-pub const RESERVE_SEGMENTS: usize = 3;
+/// Segments of a log that are made below the watermark too: the one that is written, and those ahead for records that free space.
+pub const RESERVE_SEGMENTS: usize = 1 + LOG_SPARE_SEGMENTS;
 /// Segments that a log keeps to use again: a round of cleaning frees one at a time, unless the log is large. More go back to the file system, but for
 /// what a start makes ready at once.
 pub const RETIRED_SEGMENTS_KEPT: usize = 1;
@@ -146,8 +146,18 @@ pub const PAGE_READS_MAX: usize = 8;
 pub const CLEAN_READ_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of a segment of a log: large enough that making one ready is rare, small enough that two spare ones per shard cost little.
 pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
-/// Segments that are made ready ahead: they are what acknowledgements, releases and ends are written to while the disk has no room.
-pub const LOG_SPARE_SEGMENTS: usize = 2;
+/// Segments that are made ready ahead. Two are the reserve of a disk without room, the third is what publishers fill while the next is made.
+pub const LOG_SPARE_SEGMENTS: usize = 3;
+/// What publishers leave of the segments that are ready, in quarters of one: the reserve. That is enough to write the oldest segment again before it is
+/// given up, with the queues of sessions that begin in it, also by a broker that is started once more: it has lost the rest of the segment it was filling.
+pub const LOG_FOR_PUBLISHERS_QUARTERS: usize = 8;
+/// The same of a log that has not filled its first segment: it has nothing to write again, and clients of a new broker need not wait for its disk.
+pub const LOG_FOR_PUBLISHERS_AT_FIRST_QUARTERS: usize = 2;
+/// What is left of the reserve for what only frees space, and cleaning, by what was accepted and is published on the broker's own account: wills, delayed
+/// messages, retained messages of QoS 0.
+pub const LOG_FOR_ACCEPTED_QUARTERS: usize = 7;
+/// What cleaning leaves of it: 16 MiB are four thousand acknowledgements with a write of their own each, by the time cleaning has freed a segment.
+pub const LOG_FOR_CLEANING_QUARTERS: usize = 1;
 /// Bytes that a buffer for records has to begin with: a turn's records of a busy shard.
 pub const LOG_BLOCK_BYTES: usize = 64 * 1024;
 /// Bytes up to which a buffer for records is kept for the next batch; there are two.
@@ -181,6 +191,8 @@ pub const CLEAN_LATE_EIGHTHS: u64 = 13;
 /// One part in so many of a log that a round of cleaning frees, unless a single segment is more: less would look at everything too often, more would
 /// need too much room before it gives any back.
 pub const CLEAN_ROUND_PART: u64 = 16;
+/// One part in so many of its live bytes that a log on a full disk may have more before it is cleaned: what is freed is what publishers wait for.
+pub const CLEAN_LOW_PART: u64 = 8;
 /// Bytes that cleaning writes again for each byte that is appended meanwhile: what grows during one time through all that is live is an eighth of it.
 pub const CLEAN_PACE: u64 = 8;
 /// Bytes that cleaning writes again in a turn in which nothing is appended: some ten microseconds.
@@ -202,6 +214,13 @@ const _: () = assert!(
     CLEAN_FROM_EIGHTHS < CLEAN_LATE_EIGHTHS && CLEAN_LATE_EIGHTHS < 16,
     "cleaning begins before the log has twice its live bytes"
 );
+const _: () = assert!(
+    LOG_FOR_PUBLISHERS_QUARTERS < 4 * LOG_SPARE_SEGMENTS,
+    "publishers go on while the next segment is made"
+);
+const _: () = assert!(LOG_FOR_ACCEPTED_QUARTERS < LOG_FOR_PUBLISHERS_QUARTERS);
+const _: () =
+    assert!(LOG_FOR_CLEANING_QUARTERS + 4 < LOG_FOR_ACCEPTED_QUARTERS, "a segment can be written again");
 
 /// Limits that the operator sets. The defaults are those of DESIGN.md section 8.
 #[derive(Clone, Debug, PartialEq)]

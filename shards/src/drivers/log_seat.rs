@@ -44,13 +44,15 @@ impl Seat {
                     shard,
                     "the disk has no room for more of the log: publishers of QoS 1 and 2 are refused until it has"
                 );
+                self.port.publish_full(true);
                 self.log.retry_at = Some(now + DISK_RETRY_EVERY);
             }
-            (Room::Ample, Some(_)) => {
+            (Room::Ample | Room::Awaited, Some(_)) => {
                 tracing::info!(shard, "the disk has room for the log again");
+                self.port.publish_full(false);
                 self.log.retry_at = None;
             }
-            (Room::Low, Some(_)) | (Room::Ample, None) => {}
+            (Room::Low, Some(_)) | (Room::Ample | Room::Awaited, None) => {}
         }
     }
 
@@ -82,7 +84,7 @@ impl Seat {
     }
 
     /// When the log wants a turn.
-    pub(super) fn log_deadline(&self) -> Option<Time> {
+    pub fn log_deadline(&self) -> Option<Time> {
         match self.log.ending {
             Ending::Draining(at) | Ending::Stopping(at) => Some(at),
             Ending::No | Ending::Over => self.log.retry_at,

@@ -164,10 +164,13 @@ impl Seat {
         if !self.shard.log_keeps() {
             return;
         }
+        let mut full_elsewhere = false;
         for peer in (0..self.port.shards()).map(ShardId::new).filter(|peer| *peer != self.port.own()) {
             let (committed, kept) = (self.port.committed_of(peer), self.port.kept_by(peer));
             self.shard.handle_progress(now, peer, committed, kept);
+            full_elsewhere |= self.port.is_full(peer);
         }
+        self.shard.handle_full_elsewhere(full_elsewhere);
     }
 
     fn publish_progress(&mut self) {

@@ -33,6 +33,16 @@ impl Log {
         self.journal.as_ref().map_or(Room::Ample, |journal| journal.room())
     }
 
+    /// Whether there is room for what was accepted before room was short, and cannot be refused any more: a part of the reserve is for that.
+    pub fn has_room_for_accepted(&self) -> bool {
+        self.journal.as_ref().is_none_or(|journal| journal.has_room_for_accepted())
+    }
+
+    /// Whether there is room for what cleaning writes again. While room is low it goes to the reserve, but for a last part of it.
+    pub fn has_room_to_clean(&self) -> bool {
+        self.journal.as_ref().is_none_or(|journal| journal.has_room_to_clean())
+    }
+
     /// Asks the disk once more for what it had no room for. To be called once a second while [`Log::room`] is [`Room::Low`], and never else.
     pub fn retry_room(&mut self) {
         if let Some(journal) = &mut self.journal {

@@ -6,6 +6,7 @@
 //! whole of everything: what it finds first of something may be changes only, which the whole completes further on.
 
 use super::Shard;
+use super::cleaning_low::LowPass;
 use super::cleaning_turn::Turn;
 use super::read_again::BodyReads;
 use super::session::{Session, SessionKey};
@@ -29,6 +30,7 @@ pub(super) struct Cleaning {
     pub(super) ended: Vec<(Incarnation, Lsn)>,
     /// Bytes of the records that durable sessions take, without their copies.
     pub(super) session_bytes: u64,
+    pub(super) low_pass: LowPass,
     /// A round is begun when it is this shard's turn, or when it is late.
     pub(super) turn: Turn,
     pub(super) reads: BodyReads,
@@ -39,10 +41,10 @@ pub(super) struct Cleaning {
 }
 
 /// One round.
-struct Round {
+pub(super) struct Round {
     /// The last segment that goes.
-    through: SegmentId,
-    stage: Stage,
+    pub(super) through: SegmentId,
+    pub(super) stage: Stage,
     /// Fan-outs that are open since before this number have their message in a segment that goes, and end by themselves.
     fan_outs: u64,
     /// By shard, how far its log has to be committed: what came from it is then known to have happened, and need not say from where it came.
@@ -126,10 +128,12 @@ impl Shard {
             return self.cleaning.turn.withdraw();
         }
         let appended = self.log.appended_bytes() - self.cleaning.appended;
+        self.cleaning.low_pass.count(appended);
         if self.cleaning.round.is_none() {
             self.cleaning.round = self.begin_round();
         }
         if let Some(mut round) = self.cleaning.round.take() {
+            self.narrow(&mut round);
             if !self.waits_for_disk() {
                 let mut share = self.share_of(appended);
                 while self.has_share(&mut share) && self.step(&mut round, &mut share) {}
@@ -165,21 +169,22 @@ impl Shard {
     }
 
     fn waits_for_disk(&self) -> bool {
-        self.log.unwritten_bytes() > CLEAN_AHEAD_BYTES_MAX
+        self.log.unwritten_bytes() > CLEAN_AHEAD_BYTES_MAX || !self.log.has_room_to_clean()
     }
 
-    /// A round, if one is wanted and the shard may begin it.
+    /// A round, if one is wanted and the shard may begin it. One without room waits for nobody.
     fn begin_round(&mut self) -> Option<Round> {
         let journal = self.log.journal()?;
         let (_, used) = journal.used();
         let (live, segment) = (self.live_log_bytes(), journal.segment_bytes());
+        let low_round = self.is_low_round_due(used);
         let more = used.saturating_sub(live / 8 * CLEAN_FROM_EIGHTHS + segment);
-        let through = self.log.full_through(more.max(used / CLEAN_ROUND_PART)).filter(|_| more > 0);
-        let Some(through) = through else {
+        let through = self.log.full_through(more.max(used / CLEAN_ROUND_PART));
+        let Some(through) = through.filter(|_| low_round || more > 0) else {
             self.cleaning.turn.give_back();
             return None;
         };
-        let late = used > live / 8 * CLEAN_LATE_EIGHTHS + segment + segment / 4;
+        let late = self.disk_is_full() || used > live / 8 * CLEAN_LATE_EIGHTHS + segment + segment / 4;
         self.cleaning.turn.ask();
         if !self.cleaning.turn.is_mine() && !late {
             return None;
@@ -201,7 +206,7 @@ impl Shard {
     }
 
     fn has_share(&self, share: &mut Share) -> bool {
-        share.looks > 0 && self.log.appended_bytes() < share.appended_max
+        share.looks > 0 && self.log.appended_bytes() < share.appended_max && self.log.has_room_to_clean()
     }
 
     /// Looks at something, and writes it again if it lies in a segment that goes. False: there is nothing to do before something else has happened.

@@ -5,6 +5,7 @@
 
 use super::deadlines::Deadline;
 use super::input::Flow;
+use super::log_room::LogRoom;
 use super::peers::LaneWaiter;
 use super::reply::Reply;
 use super::session::SessionKey;
@@ -92,6 +93,10 @@ impl Delayed {
     pub(super) fn can_go(&self) -> bool {
         self.due && !self.blocked
     }
+
+    fn first(&self) -> Option<&KeptMessage> {
+        self.waiting.first_key_value().map(|(_, first)| first)
+    }
 }
 
 impl Shard {
@@ -110,6 +115,11 @@ impl Shard {
         if !self.delayed.has_room(&message, &self.limits) {
             self.counters.delayed_refused += 1;
             return self.refuse_or_close(now, key, &publish, ReasonCode::QuotaExceeded);
+        }
+        match self.room_in_log_for_later(key, &publish) {
+            LogRoom::Yes => {}
+            LogRoom::Behind => return Ok(Flow::Park),
+            LogRoom::No => return self.refuse_or_close(now, key, &publish, ReasonCode::QuotaExceeded),
         }
         let connection = self.connections.get(key).expect("the caller has looked");
         let (v5, of) = (connection.version.is_v5(), connection.session);
@@ -167,7 +177,9 @@ impl Shard {
             None => Cause::None,
         };
         let mut kept = self.keep_message(message, of);
-        if KeptMessage::is_logged(&kept.message) {
+        // QoS 0 that is to be retained is promised to nobody, and no reason to touch the reserve.
+        let taken = kept.message.qos() > QoS::AtMostOnce || !self.disk_is_full();
+        if taken && KeptMessage::is_logged(&kept.message) {
             kept = self.log_parked(kept, Occasion::At(at), cause);
         }
         let lsn = if kept.cause == Cause::None { Lsn::NONE } else { self.newest_lsn() };
@@ -207,6 +219,11 @@ impl Shard {
         self.delayed.due = true;
     }
 
+    /// Whether one that is due may go.
+    pub(super) fn delayed_can_go(&self) -> bool {
+        self.delayed.can_go() && self.delayed.first().is_none_or(|first| self.may_publish_kept(first))
+    }
+
     /// Publishes the delayed messages that are due, as far as the slots last.
     pub(super) fn publish_delayed(&mut self, now: Time) {
         while self.delayed.can_go() && !self.work.is_exhausted() {
@@ -216,6 +233,9 @@ impl Shard {
                 return self.arm_delayed(now);
             };
             let waiting = first.get().clone();
+            if !self.may_publish_kept(&waiting) {
+                return;
+            }
             let message = &waiting.message;
             if message.expires_at().is_some_and(|at| at <= now) {
                 self.counters.delayed_expired += 1;

@@ -51,6 +51,17 @@ impl Shard {
             self.leave_epoch(existing, client_id, epoch);
             return self.refuse(now, key, ReasonCode::QuotaExceeded);
         }
+        if existing.is_none() && self.disk_is_full() && expiry_seconds(&connect, &self.limits) > 0 {
+            // Who has a session comes back to it, and takes what waits there.
+            self.leave_epoch(existing, client_id, epoch);
+            self.counters.disk_refused += 1;
+            return self.refuse_because(
+                now,
+                key,
+                ReasonCode::QuotaExceeded,
+                "the disk of this server is full",
+            );
+        }
         // Nobody resumes under a name that was made up now, even if somebody has guessed it before [MQTT-3.2.2-16].
         let resumes = !connect.clean_start && assigned.is_none() && self.is_own_session(key, existing);
         let (session, present) = self.session_for(now, resumes, (client_id, epoch), existing);

@@ -28,6 +28,7 @@ mod admit;
 mod authenticate;
 mod auto_subscribe;
 mod cleaning;
+mod cleaning_low;
 mod cleaning_turn;
 mod connack;
 mod connect;

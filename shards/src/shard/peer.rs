@@ -31,9 +31,9 @@ impl Shard {
         peer.free = free.checked_sub(peer.data.len()).expect("a slot is reserved before every PUBLISH");
     }
 
-    /// Whether data may be taken off the lanes: not while the fan-out cursors are full, or the log is behind.
+    /// Whether data may be taken off the lanes: not while the fan-out cursors are full, or the log is behind or waits for its disk.
     pub fn accepts_data(&self) -> bool {
-        self.fan_out.messages() < CURSOR_MESSAGES_MAX && !self.log.is_backlogged()
+        self.fan_out.messages() < CURSOR_MESSAGES_MAX && self.log_takes_arrivals()
     }
 
     /// A PUBLISH of another shard's client.

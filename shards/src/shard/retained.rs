@@ -19,7 +19,7 @@ use crate::base::planted::Bug;
 use crate::base::shard_set::ShardId;
 use crate::base::slab::Slab;
 use crate::base::time::Time;
-use crate::log::{BodyRecord, Record, Room as DiskRoom};
+use crate::log::{BodyRecord, Record};
 use crate::mesh::{Control, Keep, RetainedMatches, RetainedQuery};
 use crate::topics::TopicFilter;
 use crate::topics::retained::{RetainedLookup, RetainedStore, partition};
@@ -250,7 +250,7 @@ impl Shard {
     pub(super) fn store_retained(&mut self, now: Time, message: Message, keep: Keep) -> bool {
         let expires = message.expires_at().is_some();
         let alone = message.qos() == QoS::AtMostOnce && self.log.keeps();
-        if alone && !message.payload().is_empty() && self.log.room() == DiskRoom::Low {
+        if alone && !message.payload().is_empty() && !self.has_room_for_retained() {
             // Delivered all the same: nobody is told that it is kept.
             self.retained_refused(now);
             return false;
@@ -268,6 +268,10 @@ impl Shard {
             self.arm_sweep(now);
         }
         true
+    }
+
+    fn has_room_for_retained(&self) -> bool {
+        !self.disk_is_full() && self.log.has_room_for_accepted()
     }
 
     /// Answers queries whose lanes have caught up, and advances replays whose clients can take more.

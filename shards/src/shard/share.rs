@@ -53,8 +53,12 @@ impl Plan {
 
     /// Whether the log of some shard has to keep it: for a durable session, or the retained store.
     pub(super) fn is_kept(&self) -> bool {
-        self.keep.is_some()
-            || self.routes.is_durable_here()
+        self.keep.is_some() || self.has_durable_receivers()
+    }
+
+    /// Whether it is for a durable session.
+    pub(super) fn has_durable_receivers(&self) -> bool {
+        self.routes.is_durable_here()
             || !self.routes.remote_durable().is_empty()
             || self.picks.iter().any(|pick| pick.durable)
     }

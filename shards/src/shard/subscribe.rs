@@ -110,6 +110,11 @@ impl Shard {
         if session.filters.len() >= filters_max && self.topics.subscription(key, filter).is_none() {
             return refused(ReasonCode::QuotaExceeded, version);
         }
+        if self.is_subscription_too_much(key, filter, (options, identifier)) {
+            self.counters.disk_refused += 1;
+            return refused(ReasonCode::QuotaExceeded, version);
+        }
+        let session = self.sessions.get_mut(key).expect("a connected client has its session");
         let durable = session.is_durable() && qos > QoS::AtMostOnce;
         let subscribed =
             self.topics.subscribe(key, filter, options, identifier, durable, &mut session.filters);

@@ -130,6 +130,9 @@ impl Shard {
     pub(super) fn publish_wills(&mut self, now: Time) {
         while !self.wills.waiting && !self.work.is_exhausted() {
             let Some(will) = self.wills.due.front().cloned() else { return };
+            if !self.may_publish_kept(&will) {
+                return;
+            }
             match self.publish_kept(now, &will) {
                 Kept::Published => {
                     self.wills.due.pop_front();
@@ -159,6 +162,7 @@ impl Shard {
     }
 
     pub(super) fn wills_can_go(&self) -> bool {
-        !self.wills.waiting && !self.wills.due.is_empty()
+        let first = self.wills.due.front();
+        !self.wills.waiting && first.is_some_and(|first| self.may_publish_kept(first))
     }
 }

@@ -99,7 +99,7 @@ impl Shard {
             || self.fan_out.is_open()
             || self.retained.has_work()
             || self.wills_can_go()
-            || self.delayed.can_go()
+            || self.delayed_can_go()
             || self.redispatch_can_go()
             || self.parked_can_go()
             || self.paging_can_go()

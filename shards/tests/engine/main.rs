@@ -17,6 +17,8 @@ mod crashing;
 mod deadlines;
 mod delayed;
 mod exclusive;
+mod full_disk;
+mod full_disk_others;
 mod hostile;
 mod keeping;
 mod lanes;

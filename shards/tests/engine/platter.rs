@@ -9,11 +9,11 @@ use shardmq_shards::log::{
     DiskDone, DiskError, DiskRequest, Journal, JournalConfig, Log, LogIdentity, ScanReport, SegmentId,
     ShardImage, resolve, scan,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 
 /// The segments of one log.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Platter {
     segments: BTreeMap<SegmentId, Vec<u8>>,
     /// What is retired stays, as what is kept to be used again.
@@ -22,6 +22,12 @@ pub struct Platter {
     recycled: BTreeMap<SegmentId, Vec<u8>>,
     /// Who reads these bytes is told that it cannot be done.
     pub unreadable: Option<Vec<u8>>,
+    /// It has room for so many segments.
+    pub space: Option<usize>,
+    /// Nothing but writes is done.
+    pub late: bool,
+    /// What it was asked and has not done.
+    asked: VecDeque<DiskRequest>,
 }
 
 fn identity(shard: usize) -> LogIdentity {
@@ -61,6 +67,11 @@ impl Platter {
         (report.expect("memory can be read"), image)
     }
 
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.segments.values().map(|segment| segment.len() as u64).sum()
+    }
+
     /// The segments, oldest first.
     pub fn ids(&self) -> Vec<SegmentId> {
         self.segments.keys().copied().collect()
@@ -68,6 +79,7 @@ impl Platter {
 
     /// What was made ready and never written.
     pub fn forget_unused(&mut self, shard: usize) {
+        self.asked.clear();
         let (report, _) = self.read(shard, SegmentId(0));
         report.unused.iter().for_each(|unused| drop(self.segments.remove(unused)));
     }
@@ -75,11 +87,13 @@ impl Platter {
     /// Does what the log of `place` asks, but for reads, and for everything while it is late.
     pub fn serve(&mut self, now: Time, place: &mut Place) {
         loop {
-            let stalled = if place.log_held { None } else { place.stalled.pop_front() };
-            let Some(request) = stalled.or_else(|| place.seat.poll_disk()) else { return };
+            let aside = if self.late || place.log_held { None } else { self.asked.pop_front() };
+            let stalled = if aside.is_some() || place.log_held { None } else { place.stalled.pop_front() };
+            let Some(request) = aside.or(stalled).or_else(|| place.seat.poll_disk()) else { return };
             match request {
                 read @ DiskRequest::Read { .. } => place.reads.push(read),
                 late if place.log_held => place.stalled.push_back(late),
+                late if self.late && !matches!(late, DiskRequest::Write { .. }) => self.asked.push_back(late),
                 request => {
                     let done = self.carry_out(request);
                     place.seat.handle_disk(now, done);
@@ -91,8 +105,11 @@ impl Platter {
     fn carry_out(&mut self, request: DiskRequest) -> DiskDone {
         match request {
             DiskRequest::Prepare { segment, bytes } => {
-                self.segments.insert(segment, vec![0; bytes as usize]);
-                DiskDone::Prepared { segment, result: Ok(()) }
+                let has_room = self.space.is_none_or(|space| self.segments.len() < space);
+                if has_room {
+                    self.segments.insert(segment, vec![0; bytes as usize]);
+                }
+                DiskDone::Prepared { segment, result: has_room.then_some(()).ok_or(DiskError::Full) }
             }
             DiskRequest::Write { segment, offset, block, .. } => {
                 let stored = self.segments.get_mut(&segment).expect("prepared before");

@@ -117,6 +117,12 @@ pub struct Place {
     pub turns: u64,
 }
 
+impl Place {
+    fn deadline(&self) -> Option<Time> {
+        [self.seat.shard.poll_deadline(), self.seat.log_deadline()].into_iter().flatten().min()
+    }
+}
+
 /// A broker and its clients.
 pub struct World {
     pub now: Time,
@@ -157,7 +163,7 @@ impl World {
         let images = settings.logs.then(|| vec![ShardImage::default(); settings.shards]);
         let now = Time::from_micros(1_000_000);
         let incarnation = Incarnation(1);
-        let platters = vec![Platter::default(); settings.shards];
+        let platters: Vec<_> = (0..settings.shards).map(|_| Platter::default()).collect();
         let (places, handle) = start(&settings, now, incarnation, images, &platters);
         World {
             platters,
@@ -230,7 +236,7 @@ impl World {
 
     fn next_event(&self) -> Option<Time> {
         let running = || self.places.iter().filter(|place| !place.frozen);
-        let deadlines = running().filter_map(|place| place.seat.shard.poll_deadline());
+        let deadlines = running().filter_map(Place::deadline);
         let closes = running().flat_map(|place| place.links.values()).filter_map(|link| link.close_by);
         deadlines.chain(closes).min()
     }
@@ -240,7 +246,7 @@ impl World {
         if place.frozen {
             return false;
         }
-        let deadline = place.seat.shard.poll_deadline().is_some_and(|at| at <= self.now);
+        let deadline = place.deadline().is_some_and(|at| at <= self.now);
         !place.asleep
             || place.woken.0.load(Ordering::Relaxed)
             || deadline

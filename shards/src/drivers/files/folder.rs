@@ -2,7 +2,7 @@
 
 use super::segment::{SegmentFile, Ways};
 use super::{Watermark, disk_error};
-use crate::base::limits::{RESERVE_SEGMENTS, RETIRED_SEGMENTS_KEPT};
+use crate::base::limits::{LOG_SPARE_SEGMENTS, RESERVE_SEGMENTS, RETIRED_SEGMENTS_KEPT};
 use crate::log::{DiskError, SegmentId};
 use rustix::fs::{Mode, OFlags, chmod, fsync, mkdir, open, rename, unlink};
 use rustix::io::Errno;
@@ -33,6 +33,8 @@ pub struct Folder {
     retired: VecDeque<StoredSegment>,
     /// Segments made ready in this run, up to the reserve.
     prepared: usize,
+    /// There was no room for the segment that was asked for last.
+    refused: bool,
 }
 
 /// The file name of a segment.
@@ -81,7 +83,8 @@ impl Folder {
             Err(error) => return Err(error),
         }
         let ways = Ways::default();
-        Ok(Folder { path: path.to_owned(), watermark, ways, retired: VecDeque::new(), prepared: 0 })
+        let (path, retired) = (path.to_owned(), VecDeque::new());
+        Ok(Folder { path, watermark, ways, retired, prepared: 0, refused: false })
     }
 
     /// The folder with its files kept in these ways.
@@ -119,13 +122,27 @@ impl Folder {
     ///
     /// The first few of a run are made whatever is left, so that a broker on a full disk can start and free what it has.
     pub(super) fn prepare(&mut self, segment: SegmentId, bytes: u64) -> Result<SegmentFile, DiskError> {
-        let file = match self.reuse(segment, bytes).map_err(disk_error)? {
-            Some(file) => file,
-            None => self.make(segment, bytes)?,
-        };
+        let file = self.reuse_or_make(segment, bytes);
+        self.refused = matches!(file, Err(DiskError::Full));
+        let file = file?;
         sync_folder(&self.path).map_err(disk_error)?;
         self.prepared += 1;
         Ok(file)
+    }
+
+    fn reuse_or_make(&mut self, segment: SegmentId, bytes: u64) -> Result<SegmentFile, DiskError> {
+        loop {
+            if let Some(file) = self.reuse(segment, bytes).map_err(disk_error)? {
+                return Ok(file);
+            }
+            match self.make(segment, bytes) {
+                // What is kept is of another size, and in the way.
+                Err(DiskError::Full) if !self.retired.is_empty() => {
+                    self.give_up_oldest().map_err(disk_error)?;
+                }
+                made => return made,
+            }
+        }
     }
 
     fn reuse(&mut self, segment: SegmentId, bytes: u64) -> Result<Option<SegmentFile>, Errno> {
@@ -154,7 +171,8 @@ impl Folder {
         })
     }
 
-    /// Nobody needs the segment any more, nor any that is older. It stays where it is until another is wanted, unless enough are there already: then
+    /// Nobody needs the segment any more, nor any that is older. It stays where it is until another is wanted, unless enough are there already, or
+    /// the disk is full: then
     /// the oldest of them goes, on disk when this returns. So what is there is always the end of the log, and a recovery that reads a segment too
     /// many reads nothing wrong: what a segment began is ended only by one that goes after it.
     pub fn retire(&mut self, segment: SegmentId) {
@@ -162,15 +180,26 @@ impl Folder {
         let Ok(told) = rustix::fs::stat(self.path_of(segment)) else { return };
         self.retired
             .push_back(StoredSegment { segment, bytes: u64::try_from(told.st_size).unwrap_or_default() });
-        let room = self.ways.recycle && self.watermark.leaves(&self.path, 0).unwrap_or(false);
-        let kept = RETIRED_SEGMENTS_KEPT.max(RESERVE_SEGMENTS.saturating_sub(self.prepared));
-        while self.retired.len() > if room { kept } else { 0 } {
+        let kept = self.kept();
+        while self.retired.len() > kept {
             if let Err(error) = self.give_up_oldest() {
                 // Those behind it stay, too.
                 let path = self.path.display();
                 return tracing::warn!("{path}: a segment is not needed and cannot be removed: {error}");
             }
         }
+    }
+
+    /// How many retired segments stay. On a full disk those that the log has asked for in vain, or needs to begin: giving them back, it would have none for
+    /// what frees more.
+    fn kept(&self) -> usize {
+        if !self.ways.recycle {
+            return 0;
+        }
+        let room = self.watermark.leaves(&self.path, 0).unwrap_or(false);
+        let kept = if room { RETIRED_SEGMENTS_KEPT } else { 0 };
+        let wanted = if self.refused { LOG_SPARE_SEGMENTS } else { 0 };
+        kept.max(wanted).max(RESERVE_SEGMENTS.saturating_sub(self.prepared))
     }
 
     fn give_up_oldest(&mut self) -> Result<(), Errno> {

@@ -89,9 +89,9 @@ fn what_a_start_makes_ready_at_once_is_kept_for_it() {
     }
     let mut folder = folder(&scratch, Watermark::Bytes(0));
     (1..=5).for_each(|id| folder.retire(SegmentId(id)));
-    assert_eq!(names(folder.path()), [3, 4, 5].map(|id| segment_name(SegmentId(id))));
-    (6..9).for_each(|id| drop(folder.prepare(SegmentId(id), BYTES).expect("there is room")));
-    assert_eq!(names(folder.path()), [6, 7, 8].map(|id| segment_name(SegmentId(id))));
+    assert_eq!(names(folder.path()), [2, 3, 4, 5].map(|id| segment_name(SegmentId(id))));
+    (6..10).for_each(|id| drop(folder.prepare(SegmentId(id), BYTES).expect("there is room")));
+    assert_eq!(names(folder.path()), [6, 7, 8, 9].map(|id| segment_name(SegmentId(id))));
 }
 
 #[test]
@@ -117,9 +117,18 @@ fn below_the_watermark_only_the_reserve_is_made() {
         folder.prepare(SegmentId(id), BYTES).expect("the reserve");
     }
     assert_eq!(folder.prepare(SegmentId(9), BYTES).expect_err("no more"), DiskError::Full);
-    // What is retired goes back to the file system, which needs it more.
+    // What is retired takes the place of what was refused, whatever else is free.
     folder.retire(SegmentId(0));
-    assert_eq!(names(folder.path()), [1, 2].map(|id| segment_name(SegmentId(id))));
+    folder.prepare(SegmentId(9), BYTES).expect("it is there already");
+    assert_eq!(names(folder.path()), [1, 2, 3, 9].map(|id| segment_name(SegmentId(id))));
+    // Nothing is wanted: it goes back to the file system, which needs it more.
+    folder.retire(SegmentId(1));
+    assert_eq!(names(folder.path()), [2, 3, 9].map(|id| segment_name(SegmentId(id))));
+    // What is of another size makes way.
+    assert_eq!(folder.prepare(SegmentId(10), BYTES).expect_err("no more"), DiskError::Full);
+    folder.retire(SegmentId(2));
+    assert_eq!(folder.prepare(SegmentId(10), 2 * BYTES).expect_err("no more"), DiskError::Full);
+    assert_eq!(names(folder.path()), [3, 9].map(|id| segment_name(SegmentId(id))));
 }
 
 /// The answers, in order of arrival.

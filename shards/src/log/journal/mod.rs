@@ -7,11 +7,13 @@ mod batch;
 mod failure;
 #[cfg(test)]
 pub(super) mod memory_disk;
+mod room;
 mod segments;
 #[cfg(test)]
 mod tests;
 
 pub use failure::{LogFailure, LogStep};
+pub use room::Room;
 
 use self::batch::{Batch, batch_bytes};
 use self::segments::Segments;
@@ -46,15 +48,6 @@ pub struct JournalConfig {
     pub durable: bool,
     /// The bug of this run, if any.
     pub planted: Planted,
-}
-
-/// Whether the disk has room for what publishers send.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Room {
-    /// It has.
-    Ample,
-    /// Only for what frees space: acknowledgements, releases, ends. The spare segments are kept for those.
-    Low,
 }
 
 /// A write under way.
@@ -244,16 +237,6 @@ impl Journal {
 
     fn failed_or<T>(&self, fine: T) -> Result<T, LogFailure> {
         self.failure.map_or(Ok(fine), Err)
-    }
-
-    /// Whether publishers should be refused.
-    pub(super) fn room(&self) -> Room {
-        if self.segments.is_low() { Room::Low } else { Room::Ample }
-    }
-
-    /// Asks once more for what the disk had no room for: once a second, while room is low.
-    pub(super) fn retry_room(&mut self) {
-        self.segments.retry();
     }
 
     /// Whether more waits to be written than publishers should add to.

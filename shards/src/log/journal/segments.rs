@@ -1,6 +1,10 @@
 //! The segments that a log is written to: the one being filled, those made ready behind it, those that are full.
 
-use crate::base::limits::LOG_SPARE_SEGMENTS;
+use super::Room;
+use crate::base::limits::{
+    LOG_FOR_ACCEPTED_QUARTERS, LOG_FOR_CLEANING_QUARTERS, LOG_FOR_PUBLISHERS_AT_FIRST_QUARTERS,
+    LOG_FOR_PUBLISHERS_QUARTERS, LOG_SPARE_SEGMENTS,
+};
 use crate::base::planted::{Bug, Planted};
 use crate::log::disk::{BLOCK_BYTES, DiskRequest, SegmentId};
 use std::collections::VecDeque;
@@ -45,6 +49,8 @@ pub(super) struct Segments {
     highest: SegmentId,
     /// The disk had no room for one, and has not made all that are wanted since.
     low: bool,
+    /// Bytes of the segments that are ready behind the one being filled, up to the first that is not.
+    ready_behind: usize,
     /// Prepared in vain: a record was too large for them. Retired as soon as they are there.
     unwanted: Vec<SegmentId>,
     retire: VecDeque<SegmentId>,
@@ -68,6 +74,7 @@ impl Segments {
             segment_bytes,
             highest: first,
             low: false,
+            ready_behind: 0,
             unwanted: Vec::new(),
             retire: VecDeque::new(),
             retiring: None,
@@ -122,6 +129,53 @@ impl Segments {
         self.filling += 1;
         self.next = 0;
         self.want_spares();
+        self.count_ready();
+    }
+
+    fn count_ready(&mut self) {
+        let behind = self.ahead.iter().skip(self.filling + 1);
+        let ready = behind.take_while(|segment| segment.state == State::Ready);
+        self.ready_behind = ready.map(|segment| segment.bytes).sum();
+    }
+
+    /// How far what is ready goes for a record that would lie at `end` of the segment being filled.
+    pub(super) fn room(&self, end: usize) -> Room {
+        if self.low {
+            return Room::Low;
+        }
+        if self.is_ready_for(self.reserve(), end) { Room::Ample } else { Room::Awaited }
+    }
+
+    /// Whether what came to be accepted before it was known that room is short may be appended at `end` of the segment being filled.
+    pub(super) fn has_room_for_accepted(&self, end: usize) -> bool {
+        self.is_ready_for(self.reserve().min(LOG_FOR_ACCEPTED_QUARTERS), end)
+    }
+
+    /// Whether cleaning may append at `end` of the segment being filled: what it begins while room is low it must be able to end.
+    pub(super) fn has_room_to_clean(&self, end: usize) -> bool {
+        let quarters = if self.low { LOG_FOR_CLEANING_QUARTERS } else { self.reserve() };
+        self.is_ready_for(quarters, end)
+    }
+
+    /// In quarters of a segment.
+    fn reserve(&self) -> usize {
+        let at_first = self.full.is_empty() && self.filling == 0;
+        if at_first { LOG_FOR_PUBLISHERS_AT_FIRST_QUARTERS } else { LOG_FOR_PUBLISHERS_QUARTERS }
+    }
+
+    fn is_ready_for(&self, quarters: usize, end: usize) -> bool {
+        self.ready(end) >= self.segment_bytes / 4 * quarters
+    }
+
+    /// Bytes that are ready behind `end` of the segment being filled.
+    fn ready(&self, end: usize) -> usize {
+        let filling = &self.ahead[self.filling];
+        if filling.state == State::Ready { filling.bytes.saturating_sub(end) + self.ready_behind } else { 0 }
+    }
+
+    /// Bytes that cleaning may append while room is low.
+    pub(super) fn ready_to_clean(&self, end: usize) -> usize {
+        self.ready(end).saturating_sub(self.segment_bytes / 4 * LOG_FOR_CLEANING_QUARTERS)
     }
 
     /// The spare segments are too small for what comes next, and numbers only rise.
@@ -180,6 +234,7 @@ impl Segments {
         } else if self.ahead.iter().all(|segment| segment.state == State::Ready) {
             self.low = false;
         }
+        self.count_ready();
     }
 
     /// The disk has given `segment` up, and would after any crash.
@@ -188,11 +243,6 @@ impl Segments {
         self.retiring = None;
         // What was retired makes room for what was refused.
         self.retry();
-    }
-
-    /// The disk has no room for all segments that the log wants ahead.
-    pub(super) fn is_low(&self) -> bool {
-        self.low
     }
 
     /// Asks again for what was refused.

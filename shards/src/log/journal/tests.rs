@@ -2,7 +2,7 @@
 
 use super::memory_disk::{MemoryDisk, SEGMENT_BYTES, log};
 use super::*;
-use crate::base::limits::LOG_SPARE_SEGMENTS;
+use crate::base::limits::{LOG_FOR_PUBLISHERS_QUARTERS, LOG_SPARE_SEGMENTS};
 use crate::log::codec::scribe::Scribe;
 use crate::log::disk::BLOCK_BYTES;
 use crate::log::format::BATCH_HEADER_BYTES;
@@ -92,7 +92,7 @@ fn a_record_larger_than_a_segment_gets_one_of_its_own() {
     assert!(records[1].0 == huge && records[1].1.len() > 3 * SEGMENT_BYTES as usize);
     let sizes: Vec<usize> =
         disk.segments.values().map(|bytes| bytes.len() / SEGMENT_BYTES as usize).collect();
-    assert_eq!(sizes, [1, 3, 1, 1], "the spare ones that were too small are given back");
+    assert_eq!(sizes, [1, 3, 1, 1, 1], "the spare ones that were too small are given back");
 }
 
 #[test]
@@ -121,6 +121,38 @@ fn a_full_disk_makes_room_low_until_there_is_space() {
     log.retry_room();
     disk.settle(&mut log);
     assert_eq!(log.room(), Room::Ample);
+}
+
+/// However much is appended while there is room, and however late the disk answers: two segments are left.
+#[test]
+fn publishers_leave_the_reserve_while_the_disk_has_not_answered() {
+    for payload in [100, 5_000, 20_000] {
+        let (mut log, mut disk) = (log(), MemoryDisk::default());
+        assert_eq!(log.room(), Room::Awaited, "nothing is ready yet");
+        disk.settle(&mut log);
+        assert_eq!(log.room(), Room::Ample);
+        while log.room() == Room::Ample {
+            log.append(&large(payload));
+            // Writes are done, and nothing else.
+            disk.take_requests(&mut log);
+            let write = disk.asked.iter().position(|asked| matches!(asked, DiskRequest::Write { .. }));
+            if let Some(write) = write {
+                let done = disk.carry_out(write);
+                log.handle_disk(done).expect("the disk is fine");
+            }
+        }
+        assert_eq!(log.room(), Room::Awaited);
+        let journal = log.journal().expect("on disk");
+        assert!(journal.used().1 > SEGMENT_BYTES, "the first segment is theirs");
+        let ready = (1 + LOG_SPARE_SEGMENTS) as u64 * SEGMENT_BYTES - journal.used().1;
+        let reserve = SEGMENT_BYTES / 4 * LOG_FOR_PUBLISHERS_QUARTERS as u64;
+        let last = batch_bytes(payload) as u64;
+        // The last of them, and what it left of a segment that was too small for it.
+        assert!(ready <= reserve && ready + 2 * last >= reserve, "{payload}: {ready} of {reserve}");
+        assert!(!log.has_room_to_clean() && journal.ready_to_clean() > SEGMENT_BYTES);
+        disk.settle(&mut log);
+        assert_eq!(log.room(), Room::Ample);
+    }
 }
 
 #[test]
