@@ -75,6 +75,11 @@ impl Paged {
         self.copies.is_empty()
     }
 
+    /// Of the message that is due next.
+    pub(super) fn first_bytes(&self) -> usize {
+        self.copies.front().map_or(0, |copy| copy.bytes as usize)
+    }
+
     pub(super) fn has_room(&self, bytes: usize, limits: &Limits) -> bool {
         self.copies.len() < PAGED_COPIES_MAX && self.bytes + bytes as u64 <= limits.queue_disk_bytes_max
     }

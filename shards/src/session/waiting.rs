@@ -124,11 +124,12 @@ impl Waiting {
             && self.bytes <= limits.queue_bytes_max as usize / 2
     }
 
-    /// Whether it is time to read back what is on disk.
+    /// Whether it is time to read back what is on disk: there is room again, for the first of it at least.
     pub(super) fn is_low(&self, limits: &Limits) -> bool {
         self.acknowledged.is_empty()
             || self.in_memory() <= limits.queue_messages_max as usize / 2
                 && self.bytes <= limits.queue_bytes_max as usize / 2
+                && self.bytes + self.paged.first_bytes() <= limits.queue_bytes_max as usize
     }
 
     /// Takes out the copies in memory for which `is` holds, at most `max` of each queue, oldest first.

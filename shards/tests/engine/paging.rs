@@ -3,7 +3,10 @@
 use crate::verbs::*;
 use crate::world::{Client, Settings, World};
 use shardmq_shards::base::limits::Limits;
-use shardmq_shards::wire::{Message, MessageParts, Packet, Publish, PublishProperties, QoS, ReasonCode};
+use shardmq_shards::wire::{
+    Message, MessageParts, Packet, Publish, PublishProperties, QoS, ReasonCode, SubscriptionOptions,
+};
+use std::collections::VecDeque;
 
 /// Forty bytes of which the first four tell the number.
 pub fn numbered(number: u16) -> String {
@@ -191,6 +194,55 @@ fn what_was_unsubscribed_while_on_disk_does_not_come() {
     let expected: Vec<u16> = (0..40).filter(|number| *number < 4 || number % 2 == 0).collect();
     assert_eq!(taken, expected, "what was in flight goes on");
     assert_eq!(w.dropped(), [("unsubscribed", 18)]);
+}
+
+#[test]
+fn a_message_for_which_half_of_the_memory_is_not_enough_waits_until_there_is_more() {
+    let mut w = world(1, 1_000);
+    away(&mut w, 0, "ann", &[("own", Q1)]);
+    let bob = w.join(0, V5, "bob");
+    publish(&mut w, bob, "own", 0..9);
+    let large = format!("0009{}", "x".repeat(700));
+    w.publish(bob, message_1(10, "own", &large));
+    assert_eq!(w.read(bob), ["PUBACK #10"]);
+    publish(&mut w, bob, "own", 10..30);
+    let ann = back(&mut w, 0, "ann");
+    let mut lines = VecDeque::from(w.read(ann).split_off(1));
+    let mut taken = 0;
+    while let Some(line) = lines.pop_front() {
+        let id = line.split('#').nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        w.puback(ann, id.expect("a packet id"));
+        lines.extend(w.read(ann));
+        taken += 1;
+    }
+    assert_eq!((taken, w.dropped()), (30, vec![]));
+}
+
+#[test]
+fn what_keeps_one_of_its_identifiers_keeps_it_over_a_crash() {
+    let mut w = world(1, 1_000);
+    let ann = w.connect(0, durable(V5, "ann"));
+    for (filter, identifier) in [("own", 7), ("own/#", 8)] {
+        w.subscribe_with(ann, filter, SubscriptionOptions::with_qos(Q1), Some(identifier));
+        w.read(ann);
+    }
+    w.vanish(ann);
+    let bob = w.join(0, V5, "bob");
+    for number in (0..40).step_by(2) {
+        publish(&mut w, bob, "own", number..number + 1);
+    }
+    let ann = back(&mut w, 0, "ann");
+    assert_eq!(w.read(ann).len(), 5, "CONNACK and her window");
+    w.unsubscribe(ann, &["own"]);
+    w.read(ann);
+    for id in 1..=10 {
+        w.puback(ann, id);
+        w.read(ann);
+    }
+    w.crash();
+    let ann = back(&mut w, 0, "ann");
+    let lines: Vec<String> = w.read(ann).into_iter().filter(|line| line.contains('"')).collect();
+    assert!(lines.len() == 4 && lines.iter().all(|line| line.contains("[8]")), "{lines:?}");
 }
 
 #[test]
