@@ -115,6 +115,7 @@ fn storage(settings: &Settings) -> Option<StorageConfig> {
         // Whole blocks: what is written past the page cache is not less.
         segment_bytes: settings.log_segment.get::<u64>().next_multiple_of(4096),
         ways: Ways { direct: settings.debug.log_direct, recycle: settings.debug.log_recycle },
+        cleaned: settings.debug.log_clean,
     })
 }
 

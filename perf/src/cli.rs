@@ -1,5 +1,6 @@
 //! The command line: one subcommand per scenario, the flags that all of them share.
 
+use crate::cleaning::CleaningPlan;
 use crate::disk::DiskPlan;
 use crate::error::BenchError;
 use crate::limits::{
@@ -222,6 +223,8 @@ pub enum Scenario {
     },
     /// Starts a broker, fills it with durable sessions and messages, kills it, starts it again: how soon it answers, whether all is there
     Recover(RecoverPlan),
+    /// Durable sessions that keep what they have, and traffic through others as fast as it goes: what a paced pair beside them sees of the broker's log
+    Cleaning(CleaningPlan),
     /// Bare logs without a broker: batches written and flushed one after the other, for --seconds each. Lists are combined
     Disk(DiskPlan),
 }
@@ -275,7 +278,8 @@ pub fn rounds() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=ROUNDS_MAX as i64)
 }
 
-fn control_rate() -> clap::builder::RangedI64ValueParser<u32> {
+/// The values that such an option may have.
+pub fn control_rate() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(100..=100_000)
 }
 

@@ -52,7 +52,7 @@ pub struct ControlFigures {
 
 /// The side of a load that runs beside a control pair.
 pub fn load_side(clock: Clock) -> Side {
-    Side { label: "l", events_per_turn: EVENTS_BESIDE, spin: true, clock }
+    Side { label: "l", events_per_turn: EVENTS_BESIDE, spin: true, durable: false, clock }
 }
 
 impl Control {
@@ -60,7 +60,7 @@ impl Control {
     pub fn start(shared: &Shared, rate: u32, clock: Clock) -> Result<Control, BenchError> {
         let shared = Shared { qos: QoS::AtMostOnce, size: CONTROL_PAYLOAD_BYTES, ..shared.clone() };
         let plan = Plan::pairs(&format!("{}/control", shared.prefix), 1, Pace::Open { rate });
-        let side = Side { label: "c", events_per_turn: EVENTS_BESIDE, spin: true, clock };
+        let side = Side { label: "c", events_per_turn: EVENTS_BESIDE, spin: true, durable: false, clock };
         let mut traffic = Traffic::set_up(&shared, &plan, side)?;
         traffic.exchange().record(0..u64::MAX);
         let spin = shared.spin;

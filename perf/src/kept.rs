@@ -54,7 +54,8 @@ impl<'a> Kept<'a> {
             client.subscribe(&subscriber.filters, shared.qos)?;
             client.disconnect()?;
         }
-        let side = Side { label: "", events_per_turn: EVENTS_PER_WAIT, spin: shared.spin, clock };
+        let side =
+            Side { label: "", events_per_turn: EVENTS_PER_WAIT, spin: shared.spin, durable: false, clock };
         let traffic = Traffic::set_up(&shared, plan, side)?;
         if traffic.in_flight() < shared.in_flight {
             let text = format!(

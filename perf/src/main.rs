@@ -3,13 +3,14 @@
 //! One thread, one epoll loop, packets encoded once. A scenario is laid out by [`plan`] (or has its own loop: [`churn`], [`idle`], [`takeover`]);
 //! [`exchange`] decides without sockets what is published and what an arriving packet means, [`ledger`] judges every
 //! copy, [`traffic`] moves the bytes, [`report`] tells. [`stall`], [`burst`] and [`retained`] are a load with a [`control`] pair beside it.
-//! [`durable`] and [`recover`] are about what is [`kept`] for sessions that are away.
+//! [`durable`] and [`recover`] are about what is [`kept`] for sessions that are away, [`cleaning`] about what keeping it does to others.
 //! [`disk`] has no broker at all: bare logs, what durability could cost at least. A new scenario is a new arm of [`cli::Scenario`] and a plan.
 
 mod arena;
 mod broker;
 mod burst;
 mod churn;
+mod cleaning;
 mod cli;
 mod clock;
 mod connection;
@@ -96,6 +97,7 @@ fn run(arguments: &Arguments) -> Result<Report, BenchError> {
         Scenario::Durable { publishers, outstanding } => {
             Ok(Report::Durable(durable::run(shared, publishers, outstanding)?))
         }
+        Scenario::Cleaning(ref plan) => Ok(Report::Cleaning(cleaning::run(shared, plan)?)),
         Scenario::Recover(ref plan) => Ok(Report::Recover(recover::run(shared, plan)?)),
         Scenario::Disk(ref plan) => Ok(Report::Disk(disk::run(shared, plan)?)),
         Scenario::Retained { messages, rounds, control_rate } => {

@@ -82,6 +82,7 @@ impl Plan {
             | Scenario::Disk(_)
             | Scenario::Durable { .. }
             | Scenario::Recover(_)
+            | Scenario::Cleaning(_)
             | Scenario::Retained { .. } => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::broker::{CpuTime, Process};
 use crate::burst::BurstReport;
+use crate::cleaning::CleaningReport;
 use crate::disk::DiskReport;
 use crate::durable::DurableReport;
 use crate::error::BenchError;
@@ -207,6 +208,8 @@ pub enum Report {
     Durable(DurableReport),
     /// Of a broker that was killed.
     Recover(RecoverReport),
+    /// Of a log under traffic.
+    Cleaning(CleaningReport),
     /// Of bare logs.
     Disk(DiskReport),
 }
@@ -233,6 +236,7 @@ impl Report {
             Report::Retained(report) => report.failure(),
             Report::Durable(report) => report.failure(),
             Report::Recover(report) => report.failure(),
+            Report::Cleaning(report) => report.failure(),
             _ => None,
         }
     }
@@ -260,6 +264,7 @@ impl fmt::Display for Report {
             Report::Retained(report) => report.fmt(f),
             Report::Durable(report) => report.fmt(f),
             Report::Recover(report) => report.fmt(f),
+            Report::Cleaning(report) => report.fmt(f),
             Report::Disk(report) => report.fmt(f),
         }
     }

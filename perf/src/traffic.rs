@@ -8,7 +8,7 @@ use crate::dial::{Dialer, prepare_process};
 use crate::error::BenchError;
 use crate::exchange::{Counts, Exchange, Role, Terms};
 use crate::frame::{Cut, cut};
-use crate::handshake::{Client, publish_template};
+use crate::handshake::{Client, contested_packet, publish_template};
 use crate::ledger::Violations;
 use crate::limits::{
     EVENTS_PER_WAIT, LINGER_NS, PACKET_BYTES_MAX, PING_INTERVAL_NS, READ_BYTES_MAX, WAIT_NS_MAX,
@@ -27,6 +27,8 @@ pub struct Side {
     pub events_per_turn: usize,
     /// Whether a turn never sleeps.
     pub spin: bool,
+    /// Subscribers have sessions that outlive their connections.
+    pub durable: bool,
     /// The clock that all loops of the process share.
     pub clock: Clock,
 }
@@ -59,7 +61,8 @@ struct Measured {
 pub fn run(shared: &Shared, plan: &Plan) -> Result<TrafficReport, BenchError> {
     let broker = shared.broker_pid.map(Process::watch).transpose()?;
     prepare_process((plan.topics.len() + plan.subscribers.len()) as u64, shared.cpu)?;
-    let side = Side { label: "", events_per_turn: EVENTS_PER_WAIT, spin: shared.spin, clock: Clock::start() };
+    let (spin, clock) = (shared.spin, Clock::start());
+    let side = Side { label: "", events_per_turn: EVENTS_PER_WAIT, spin, durable: false, clock };
     let mut traffic = Traffic::set_up(shared, plan, side)?;
     let measured = traffic.measure(shared, broker.as_ref())?;
     traffic.drain(nanos(shared.stall), nanos(shared.seconds))?;
@@ -94,7 +97,12 @@ impl Traffic {
         let online = (0..subscribers as u32).map(Role::Subscriber);
         for role in online.chain((0..plan.topics.len() as u32).map(Role::Publisher)) {
             let name = client_name(side.label, role);
-            let mut client = Client::connect(&mut dialer, name, shared.version, shared.stall)?;
+            let mut client = if side.durable && matches!(role, Role::Subscriber(_)) {
+                let hello = contested_packet(&name, shared.version);
+                Client::greet(&mut dialer, name, (shared.version, &hello), shared.stall)?
+            } else {
+                Client::connect(&mut dialer, name, shared.version, shared.stall)?
+            };
             match role {
                 Role::Subscriber(index) => {
                     client.subscribe(&plan.subscribers[index as usize].filters, shared.qos)?;

@@ -10,10 +10,12 @@ pub struct DebugSettings {
     pub log_direct: bool,
     /// Whether segments that nobody needs are used again.
     pub log_recycle: bool,
+    /// Whether the log is cleaned while the broker runs; without, it grows.
+    pub log_clean: bool,
 }
 
 impl Default for DebugSettings {
     fn default() -> DebugSettings {
-        DebugSettings { log_direct: true, log_recycle: true }
+        DebugSettings { log_direct: true, log_recycle: true, log_clean: true }
     }
 }

@@ -139,6 +139,8 @@ mod tests {
     fn the_log_can_be_kept_in_other_ways_one_at_a_time() {
         let debug = parse_text("(debug: (log_direct: false))").expect("a switch of its own").debug;
         assert_eq!((debug.log_direct, debug.log_recycle), (false, true));
+        let debug = parse_text("(debug: (log_clean: false))").expect("a switch of its own").debug;
+        assert_eq!((debug.log_recycle, debug.log_clean), (true, false));
         assert!(complaint("(debug: (log_directly: false))").contains("log_recycle"), "all names are listed");
     }
 

@@ -186,7 +186,8 @@ fn assemble(
     let mut seat = Some(CoordinatorSeat::new(core, coordinator));
     let boards: Vec<_> = (0..shards).map(|_| Arc::new(StatisticsBoard::default())).collect();
     let mut running = Running::new(handle.clone(), boards.clone(), clock.started(), config);
-    let (directory, kept) = kept_shards(kept, &bells)?;
+    let cleaned = config.storage.as_ref().is_none_or(|storage| storage.cleaned);
+    let (directory, kept) = kept_shards(kept, &bells, cleaned)?;
     running.data = directory;
     let doors = Doors { open: Arc::new(AtomicBool::new(false)), bells: bells.clone() };
     let (report_start, reports) = mpsc::channel();
@@ -234,6 +235,7 @@ impl Doors {
 fn kept_shards(
     kept: Option<Kept>,
     bells: &[EventFd],
+    cleaned: bool,
 ) -> Result<(Option<DataDirectory>, Vec<Option<KeptShard>>), StartError> {
     let Some(Kept { directory, images, logs, .. }) = kept else {
         return Ok((None, bells.iter().map(|_| None).collect()));
@@ -242,8 +244,8 @@ fn kept_shards(
     let ports = Keeper::start(folders.into_iter().zip(bells.iter().cloned()).collect())
         .map_err(|error| StartError::System("thread", error))?;
     let parts = ports.into_iter().zip(journals).zip(images);
-    let shards = parts.map(|((port, journal), image)| Some(KeptShard { journal, port, image })).collect();
-    Ok((Some(directory), shards))
+    let shards = parts.map(|((port, journal), image)| Some(KeptShard { journal, port, image, cleaned }));
+    Ok((Some(directory), shards.collect()))
 }
 
 /// Starts every shard, and the coordinator when it has a thread of its own; returns once all shards serve.

@@ -55,6 +55,8 @@ pub struct StorageConfig {
     pub segment_bytes: u64,
     /// How its files are kept.
     pub ways: Ways,
+    /// Logs are cleaned while the broker runs; else they grow.
+    pub cleaned: bool,
 }
 
 /// One address on which clients connect.

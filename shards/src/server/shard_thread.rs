@@ -29,6 +29,7 @@ pub(super) struct KeptShard {
     pub journal: Journal,
     pub port: KeeperPort,
     pub image: ShardImage,
+    pub cleaned: bool,
 }
 
 /// Everything that a shard's thread needs; the shard itself is made there, so that its memory is on its own NUMA node.
@@ -89,6 +90,9 @@ fn serve(post: Post, name: &str) -> Result<(), String> {
     let mut shard = Shard::new(post.config);
     let disk = post.kept.map(|kept| {
         shard.restore(post.clock.now(), Log::over(kept.journal), kept.image);
+        if !kept.cleaned {
+            shard.leave_log_uncleaned();
+        }
         kept.port
     });
     let mut seat = Seat::new(shard, post.port, post.coordinator, post.board);

@@ -35,6 +35,8 @@ pub(super) struct Cleaning {
     pub(super) turn: Turn,
     pub(super) reads: BodyReads,
     round: Option<Round>,
+    /// No round is begun.
+    off: bool,
     rounds: u64,
     /// What the log had appended at the end of the last turn, and what it has for cleaning alone since.
     pub(super) appended: u64,
@@ -172,9 +174,14 @@ impl Shard {
         self.log.unwritten_bytes() > CLEAN_AHEAD_BYTES_MAX || !self.log.has_room_to_clean()
     }
 
+    /// No round is begun from here on: the log grows. To see what cleaning costs.
+    pub fn leave_log_uncleaned(&mut self) {
+        self.cleaning.off = true;
+    }
+
     /// A round, if one is wanted and the shard may begin it. One without room waits for nobody.
     fn begin_round(&mut self) -> Option<Round> {
-        let journal = self.log.journal()?;
+        let journal = self.log.journal().filter(|_| !self.cleaning.off)?;
         let (_, used) = journal.used();
         let (live, segment) = (self.live_log_bytes(), journal.segment_bytes());
         let low_round = self.is_low_round_due(used);

@@ -37,6 +37,7 @@ pub fn create(path: &Path, image: &ShardImage, random: [u64; 2]) -> Result<(), D
         watermark: Watermark::default(),
         segment_bytes: SEGMENT_BYTES,
         ways: Ways::default(),
+        cleaned: true,
     };
     let folder = directory.generation(GENERATION);
     make_private_folder(&folder).map_err(|error| DataError::System("make", folder, error.into()))?;
