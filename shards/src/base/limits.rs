@@ -197,18 +197,32 @@ pub const CLEAN_LOW_PART: u64 = 8;
 pub const CLEAN_PACE: u64 = 8;
 /// Bytes that cleaning writes again in a turn in which nothing is appended: some ten microseconds.
 pub const CLEAN_TURN_BYTES_MIN: u64 = 32 * 1024;
-/// Bytes that cleaning writes again in any turn.
-pub const CLEAN_TURN_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes that cleaning writes again in a turn: some hundred microseconds.
+pub const CLEAN_TURN_BYTES_MAX: u64 = 128 * 1024;
+/// Bytes that cleaning writes again in a turn when the log is late: a millisecond, rather than no bound.
+pub const CLEAN_LATE_TURN_BYTES_MAX: u64 = 1024 * 1024;
 /// Places that cleaning looks at in a turn in which nothing is appended: some ten microseconds.
 pub const CLEAN_TURN_LOOKS_MIN: u64 = 1024;
-/// Places that cleaning looks at in any turn: some hundred microseconds.
-pub const CLEAN_TURN_LOOKS_MAX: u64 = 32 * 1024;
+/// Places that cleaning looks at in a turn: some ten microseconds more.
+pub const CLEAN_TURN_LOOKS_MAX: u64 = 8 * 1024;
+/// Places that cleaning looks at in a turn when the log is late: some hundred microseconds.
+pub const CLEAN_LATE_TURN_LOOKS_MAX: u64 = 32 * 1024;
 /// Bytes that wait to be written when cleaning waits for the disk: what others append is not behind more.
 pub const CLEAN_AHEAD_BYTES_MAX: usize = 256 * 1024;
+/// The same for a log that is late.
+pub const CLEAN_LATE_AHEAD_BYTES_MAX: usize = LOG_BATCH_BYTES_MAX;
 /// Bytes of a copy in the record of a queue.
-pub const COPY_RECORD_BYTES: u64 = 24;
-/// Bytes of a record around what it speaks of.
-pub const RECORD_AROUND_BYTES: u64 = 48;
+pub const COPY_RECORD_BYTES: u64 = 14;
+/// Bytes of the record of a body around topic, properties and payload.
+pub const BODY_RECORD_BYTES: u64 = 38;
+/// Bytes of the record of a retained message around topic, properties and payload.
+pub const RETAINED_RECORD_BYTES: u64 = 32;
+/// Bytes of the head of a session around client id, user and will.
+pub const HEAD_RECORD_BYTES: u64 = 40;
+/// Bytes of a will around topic, properties and payload.
+pub const WILL_RECORD_BYTES: u64 = 24;
+/// Bytes of the record of a subscription around its filter.
+pub const FILTER_RECORD_BYTES: u64 = 26;
 
 const _: () = assert!(
     CLEAN_FROM_EIGHTHS < CLEAN_LATE_EIGHTHS && CLEAN_LATE_EIGHTHS < 16,

@@ -3,6 +3,7 @@
 
 use super::{BodyId, Origin, Place};
 use crate::base::kept::{BodyKey, Written};
+use crate::base::limits::BODY_RECORD_BYTES;
 use crate::base::lsn::Lsn;
 use crate::base::slab::{Key, Slab};
 use crate::topics::retained::PublisherMark;
@@ -59,8 +60,8 @@ pub struct Bodies {
 
 /// Bytes of a record with this message in it: its header, its fields, and what fills it up.
 pub fn body_bytes(message: &Message) -> u64 {
-    const AROUND: usize = 48;
-    (AROUND + message.topic().len() + message.properties().len() + message.payload().len()) as u64
+    let content = message.topic().len() + message.properties().len() + message.payload().len();
+    BODY_RECORD_BYTES + content as u64
 }
 
 fn slot(key: BodyKey) -> Key<Body> {

@@ -1,6 +1,6 @@
 //! The log is cleaned from its oldest segments on: what is still needed of them is written again at its end, then they are given up.
 //!
-//! Everything that the log keeps knows where its last whole record lies ([`Written`]). A *round* chooses how many of the oldest segments go, looks at
+//! Everything that the log keeps knows where its last whole record lies ([`Written`](crate::base::kept::Written)). A *round* chooses how many of the oldest segments go, looks at
 //! everything in slices, a bounded part of it per turn, and writes again what lies in them. When that is committed the segments are retired, the
 //! oldest first, so that what is on disk is the end of the log at any moment, and a recovery that begins at any segment that is still there finds the
 //! whole of everything: what it finds first of something may be changes only, which the whole completes further on.
@@ -9,12 +9,10 @@ use super::Shard;
 use super::cleaning_low::LowPass;
 use super::cleaning_turn::Turn;
 use super::read_again::BodyReads;
-use super::session::{Session, SessionKey};
-use crate::base::kept::Written;
 use crate::base::limits::{
-    CLEAN_AHEAD_BYTES_MAX, CLEAN_FROM_EIGHTHS, CLEAN_LATE_EIGHTHS, CLEAN_PACE, CLEAN_ROUND_PART,
-    CLEAN_TURN_BYTES_MAX, CLEAN_TURN_BYTES_MIN, CLEAN_TURN_LOOKS_MAX, CLEAN_TURN_LOOKS_MIN,
-    COPY_RECORD_BYTES, RECORD_AROUND_BYTES,
+    CLEAN_AHEAD_BYTES_MAX, CLEAN_FROM_EIGHTHS, CLEAN_LATE_AHEAD_BYTES_MAX, CLEAN_LATE_EIGHTHS,
+    CLEAN_LATE_TURN_BYTES_MAX, CLEAN_LATE_TURN_LOOKS_MAX, CLEAN_PACE, CLEAN_ROUND_PART, CLEAN_TURN_BYTES_MAX,
+    CLEAN_TURN_BYTES_MIN, CLEAN_TURN_LOOKS_MAX, CLEAN_TURN_LOOKS_MIN,
 };
 use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::planted::Bug;
@@ -37,9 +35,15 @@ pub(super) struct Cleaning {
     round: Option<Round>,
     /// No round is begun.
     off: bool,
+    /// The log has more than it should, and is cleaned faster.
+    late: bool,
     rounds: u64,
     /// What the log had appended at the end of the last turn, and what it has for cleaning alone since.
     pub(super) appended: u64,
+    /// Bytes of that which cleaning has written again.
+    pub(super) again: u64,
+    /// What others have to have appended before the next round.
+    rests_until: u64,
 }
 
 /// One round.
@@ -51,6 +55,8 @@ pub(super) struct Round {
     fan_outs: u64,
     /// By shard, how far its log has to be committed: what came from it is then known to have happened, and need not say from where it came.
     settled: Box<[Lsn]>,
+    /// When it began: bytes of the log, and what others than cleaning had appended.
+    began: (u64, u64),
 }
 
 /// What is looked at, in this order, and how far the looking has come.
@@ -100,17 +106,6 @@ impl Share {
 }
 
 impl Shard {
-    /// Bytes that the log would have if it had nothing but what is needed.
-    pub fn live_log_bytes(&self) -> u64 {
-        let retained = &self.retained.store;
-        self.bodies.bytes()
-            + self.bodies.references() * COPY_RECORD_BYTES
-            + retained.content_bytes() as u64
-            + retained.len() as u64 * RECORD_AROUND_BYTES
-            + self.delayed.bytes() as u64
-            + self.cleaning.session_bytes
-    }
-
     /// Rounds of cleaning that have given segments up.
     pub fn cleaning_rounds(&self) -> u64 {
         self.cleaning.rounds
@@ -131,24 +126,44 @@ impl Shard {
         }
         let appended = self.log.appended_bytes() - self.cleaning.appended;
         self.cleaning.low_pass.count(appended);
+        self.cleaning.late = self.excess_over(CLEAN_LATE_EIGHTHS, 5) > 0;
         if self.cleaning.round.is_none() {
             self.cleaning.round = self.begin_round();
         }
         if let Some(mut round) = self.cleaning.round.take() {
             self.narrow(&mut round);
             if !self.waits_for_disk() {
-                let mut share = self.share_of(appended);
+                let (mut share, before) = (self.share_of(appended), self.log.appended_bytes());
                 while self.has_share(&mut share) && self.step(&mut round, &mut share) {}
+                self.cleaning.again += self.log.appended_bytes() - before;
             }
             if self.can_end(&round) {
-                self.log.retire_before(SegmentId(round.through.0 + 1));
-                self.cleaning.rounds += 1;
-                self.cleaning.turn.give_back();
+                self.end(&round);
             } else {
                 self.cleaning.round = Some(round);
             }
         }
         self.cleaning.appended = self.log.appended_bytes();
+    }
+
+    fn end(&mut self, round: &Round) {
+        let (before, others) = (self.used_log_bytes(), self.appended_by_others());
+        self.log.retire_before(SegmentId(round.through.0 + 1));
+        let freed = before - self.used_log_bytes();
+        let again = (before - round.began.0).saturating_sub(others - round.began.1);
+        // What lives is only estimated. Where nearly all of what went lives, the log is gone through no faster than it grows.
+        let gains = again < freed - freed / CLEAN_PACE;
+        self.cleaning.rests_until = if gains { 0 } else { others + again / CLEAN_PACE };
+        self.cleaning.rounds += 1;
+        self.cleaning.turn.give_back();
+    }
+
+    fn used_log_bytes(&self) -> u64 {
+        self.log.journal().map_or(0, |journal| journal.used().1)
+    }
+
+    fn appended_by_others(&self) -> u64 {
+        self.log.appended_bytes() - self.cleaning.again
     }
 
     /// Whether the next turn has something to do for it.
@@ -161,7 +176,10 @@ impl Shard {
                 Stage::Committing(_) => self.can_end(round),
                 _ => !self.waits_for_disk(),
             },
-            None => self.cleaning.turn.is_mine(),
+            None => {
+                let turn = &self.cleaning.turn;
+                turn.is_mine() || turn.can_be_asked() && self.wanted_through().is_some()
+            }
         };
         can_go && !self.is_stopping()
     }
@@ -171,7 +189,15 @@ impl Shard {
     }
 
     fn waits_for_disk(&self) -> bool {
-        self.log.unwritten_bytes() > CLEAN_AHEAD_BYTES_MAX || !self.log.has_room_to_clean()
+        let max = if self.cleaning.late { CLEAN_LATE_AHEAD_BYTES_MAX } else { CLEAN_AHEAD_BYTES_MAX };
+        self.log.unwritten_bytes() > max || !self.log.has_room_to_clean()
+    }
+
+    /// Bytes that the log has beyond so many eighths of what lives and so many quarters of a segment.
+    fn excess_over(&self, eighths: u64, quarters: u64) -> u64 {
+        let Some(journal) = self.log.journal() else { return 0 };
+        self.used_log_bytes()
+            .saturating_sub(self.live_log_bytes() / 8 * eighths + journal.segment_bytes() / 4 * quarters)
     }
 
     /// No round is begun from here on: the log grows. To see what cleaning costs.
@@ -179,35 +205,44 @@ impl Shard {
         self.cleaning.off = true;
     }
 
+    /// The last of the segments that a round is wanted for, if one is.
+    fn wanted_through(&self) -> Option<SegmentId> {
+        let (used, more) = (self.used_log_bytes(), self.excess_over(CLEAN_FROM_EIGHTHS, 4));
+        let rests = self.cleaning.off || self.appended_by_others() < self.cleaning.rests_until;
+        self.log.full_through(more.max(used / CLEAN_ROUND_PART)).filter(|_| more > 0 && !rests)
+    }
+
     /// A round, if one is wanted and the shard may begin it. One without room waits for nobody.
     fn begin_round(&mut self) -> Option<Round> {
-        let journal = self.log.journal().filter(|_| !self.cleaning.off)?;
-        let (_, used) = journal.used();
-        let (live, segment) = (self.live_log_bytes(), journal.segment_bytes());
-        let low_round = self.is_low_round_due(used);
-        let more = used.saturating_sub(live / 8 * CLEAN_FROM_EIGHTHS + segment);
-        let through = self.log.full_through(more.max(used / CLEAN_ROUND_PART));
-        let Some(through) = through.filter(|_| low_round || more > 0) else {
+        let low_round = !self.cleaning.off && self.is_low_round_due(self.used_log_bytes());
+        let through = if low_round { self.log.full_through(0) } else { self.wanted_through() };
+        let Some(through) = through else {
             self.cleaning.turn.give_back();
             return None;
         };
-        let late = self.disk_is_full() || used > live / 8 * CLEAN_LATE_EIGHTHS + segment + segment / 4;
         self.cleaning.turn.ask();
-        if !self.cleaning.turn.is_mine() && !late {
+        if !self.cleaning.turn.is_mine() && !self.cleaning.late && !self.disk_is_full() {
             return None;
         }
         let settled = (0..self.peers.len()).map(|shard| self.marks.newest(ShardId::new(shard))).collect();
-        Some(Round { through, stage: Stage::Bodies(0), fan_outs: self.fan_out.next_number, settled })
+        let (stage, fan_outs) = (Stage::Bodies(0), self.fan_out.next_number);
+        let began = (self.used_log_bytes(), self.appended_by_others());
+        Some(Round { through, stage, fan_outs, settled, began })
     }
 
     /// What this turn may do: more, the more it has appended, so that a round is at its end before that is much.
     fn share_of(&self, appended: u64) -> Share {
-        let bytes = (appended * CLEAN_PACE).clamp(CLEAN_TURN_BYTES_MIN, CLEAN_TURN_BYTES_MAX);
+        let (bytes_max, looks_max) = if self.cleaning.late {
+            (CLEAN_LATE_TURN_BYTES_MAX, CLEAN_LATE_TURN_LOOKS_MAX)
+        } else {
+            (CLEAN_TURN_BYTES_MAX, CLEAN_TURN_LOOKS_MAX)
+        };
+        let bytes = (appended * CLEAN_PACE).clamp(CLEAN_TURN_BYTES_MIN, bytes_max);
         let places = self.bodies.places() + self.sessions.slots() + self.retained.store.len();
         let segment = self.log.journal().map_or(1, |journal| journal.segment_bytes());
         let looks = appended.saturating_mul(places as u64).saturating_mul(CLEAN_PACE) / segment;
         Share {
-            looks: looks.clamp(CLEAN_TURN_LOOKS_MIN, CLEAN_TURN_LOOKS_MAX),
+            looks: looks.clamp(CLEAN_TURN_LOOKS_MIN, looks_max),
             appended_max: self.log.appended_bytes() + bytes,
         }
     }
@@ -262,39 +297,10 @@ impl Shard {
         let committed = self.gate.is_committed(lsn) || self.planted.is(Bug::SegmentsGoTooEarly);
         committed && self.peers.others().iter().all(is_settled)
     }
-
-    /// The log has the session's head: its bytes count from here on.
-    pub(super) fn weigh_head(&mut self, key: SessionKey) {
-        let session = self.sessions.get_mut(key).expect("the caller has it");
-        let will = session.will.as_ref().map_or(0, |will| crate::log::body_bytes(will.message()));
-        let user = session.user.as_ref().map_or(0, |user| user.len());
-        let bytes = 2 * RECORD_AROUND_BYTES + will + (session.client_id.len() + user) as u64;
-        add_bytes(session, bytes, &mut self.cleaning.session_bytes);
-    }
-
-    /// The log has a subscription of the session.
-    pub(super) fn weigh_filter(&mut self, key: SessionKey, filter: &str) {
-        let session = self.sessions.get_mut(key).expect("the caller has it");
-        let bytes = RECORD_AROUND_BYTES + filter.len() as u64;
-        add_bytes(session, bytes, &mut self.cleaning.session_bytes);
-    }
-
-    /// The session's records are all written anew, from here on.
-    pub(super) fn weigh_anew(&mut self, key: SessionKey, written: Written) {
-        let session = self.sessions.get_mut(key).expect("the caller has it");
-        self.cleaning.session_bytes -= u64::from(std::mem::take(&mut session.record_bytes));
-        session.written = written;
-        self.weigh_head(key);
-    }
 }
 
 /// Something else has to happen first.
 fn wait(round: &mut Round, stage: Stage) -> bool {
     round.stage = stage;
     false
-}
-
-fn add_bytes(session: &mut Session, bytes: u64, all: &mut u64) {
-    session.record_bytes = session.record_bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-    *all += bytes;
 }

@@ -24,9 +24,14 @@ enum State {
 }
 
 impl Turn {
-    /// Asks for it, unless that is done. One that was given back just now is asked for when the coordinator has been told.
+    /// Whether it is not asked for. One that was given back just now is asked for when the coordinator has been told.
+    pub(super) fn can_be_asked(&self) -> bool {
+        self.state == State::None && self.news.is_none()
+    }
+
+    /// Asks for it, unless that is done.
     pub(super) fn ask(&mut self) {
-        if self.state == State::None && self.news.is_none() {
+        if self.can_be_asked() {
             self.state = State::Asked;
             self.news = Some(CleaningRequest::Turn);
         }

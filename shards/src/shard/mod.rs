@@ -46,6 +46,7 @@ mod fan_out;
 mod input;
 mod inspect;
 mod interest;
+mod live_bytes;
 mod log_io;
 mod log_room;
 mod outbox;

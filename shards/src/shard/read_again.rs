@@ -127,7 +127,9 @@ impl Shard {
             }
         }
         // It is no reason to clean faster.
-        self.cleaning.appended += self.log.appended_bytes() - before;
+        let again = self.log.appended_bytes() - before;
+        self.cleaning.appended += again;
+        self.cleaning.again += again;
         self.ask_for_waiting();
         true
     }

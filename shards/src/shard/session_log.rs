@@ -4,7 +4,7 @@
 use super::Shard;
 use super::peers::News;
 use super::session::{Session, SessionKey};
-use crate::base::limits::RECORD_AROUND_BYTES;
+use crate::base::limits::FILTER_RECORD_BYTES;
 use crate::base::lsn::Lsn;
 use crate::log::{BodyRecord, OfflineRecord, Record, SessionRecord, SubscribedRecord, WillRecord};
 use crate::session::Will;
@@ -72,7 +72,6 @@ impl Shard {
         if session.is_durable() {
             let (options, identifier) = granted;
             let session = session.number;
-            self.weigh_filter(key, filter.as_str());
             let filter = Cow::Borrowed(filter.as_str());
             self.log.append(&Record::Subscribed(SubscribedRecord {
                 session,
@@ -90,7 +89,7 @@ impl Shard {
         if !session.is_durable() {
             return Lsn::NONE;
         }
-        let bytes = (RECORD_AROUND_BYTES as u32 + filter.as_str().len() as u32).min(session.record_bytes);
+        let bytes = (FILTER_RECORD_BYTES as u32 + filter.as_str().len() as u32).min(session.record_bytes);
         session.record_bytes -= bytes;
         self.cleaning.session_bytes -= u64::from(bytes);
         let filter = Cow::Borrowed(filter.as_str());

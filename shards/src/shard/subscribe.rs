@@ -118,6 +118,9 @@ impl Shard {
         let durable = session.is_durable() && qos > QoS::AtMostOnce;
         let subscribed =
             self.topics.subscribe(key, filter, options, identifier, durable, &mut session.filters);
+        if !subscribed.existed {
+            self.weigh_filter(key, filter.as_str());
+        }
         self.log_subscribed(key, filter, (options, identifier), exclusive);
         if subscribed.existed {
             // It is replaced completely [MQTT-3.8.4-3]: nothing comes with what the old one asked for.

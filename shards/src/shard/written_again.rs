@@ -87,6 +87,7 @@ impl Shard {
             let filter = TopicFilter::new(text).expect("it is subscribed");
             let held = self.topics.subscription(key, filter).expect("it is subscribed");
             let granted = (held.options, held.identifier());
+            self.weigh_filter(key, text);
             self.log_subscribed(key, filter, granted, self.holds_exclusive(key, filter));
         }
         self.write_queue_again(key);

@@ -22,6 +22,7 @@ mod full_disk_others;
 mod hostile;
 mod keeping;
 mod lanes;
+mod live_bytes;
 mod malformed;
 mod network;
 mod paging;
