@@ -2,6 +2,7 @@
 
 use crate::verbs::*;
 use crate::world::{Client, Settings, World};
+use shardmq_shards::wire::ReasonCode;
 
 const SEGMENT_BYTES: u64 = 512 * 1024;
 
@@ -110,4 +111,39 @@ fn a_shard_that_stops_gives_its_turn_back() {
     w.places[0].frozen = false;
     w.run();
     assert_eq!((queue(&w), rounds(&w, 1)), (0, 0));
+}
+
+/// The worst place of things: the heads of all sessions lie together, so that one round writes all their queues again before it gives a segment back.
+#[test]
+fn where_all_heads_lie_together_the_log_has_up_to_two_and_a_half_times_what_lives() {
+    const SEGMENT: u64 = 32 * 1024;
+    let mut w = World::with(Settings { logs: true, segment_bytes: Some(SEGMENT), ..Settings::default() });
+    for number in 0..30 {
+        let client = w.connect(0, durable(V5, &format!("client-{number}")));
+        w.subscribe(client, "news", Q1);
+        w.leave(client, ReasonCode::Success);
+    }
+    let ann = w.join(0, V5, "ann");
+    let (mut beyond, mut most) = (0, 0);
+    for burst in 0..150_u16 {
+        for number in 1..=60 {
+            let payload = "x".repeat(300);
+            w.publish(
+                ann,
+                match burst {
+                    0..16 => message_1(number, "news", "it is raining"),
+                    _ => retained(message_1(number, "state", &payload)),
+                },
+            );
+        }
+        for _ in 0..40 {
+            w.turn_once();
+            let (live, used) = (w.shard(0).live_log_bytes(), used(&w, 0));
+            beyond += u64::from(used > 2 * live + 2 * SEGMENT);
+            most = most.max(1_000 * used.saturating_sub(2 * SEGMENT) / live.max(SEGMENT));
+        }
+        assert_eq!(w.read(ann).len(), 60);
+    }
+    assert!(w.shard(0).live_log_bytes() > 10 * SEGMENT && rounds(&w, 0) > 20, "it was gone through");
+    assert!(most <= 2_600, "{most} thousandths of what lives, and two segments; {beyond} times beyond twice");
 }
