@@ -59,7 +59,7 @@ impl Run {
 
     fn open(&mut self, report: ScanReport) {
         self.incarnation = Incarnation(self.incarnation.0 + 1);
-        report.unused.iter().for_each(|unused| self.disk.remove(*unused));
+        report.unused.iter().for_each(|unused| self.disk.retire(*unused));
         self.log = Log::over(Journal::new(JournalConfig {
             identity: IDENTITY,
             incarnation: self.incarnation,

@@ -156,7 +156,7 @@ impl<'t> Walk<'t> {
             }
             let next = segment.find(at + RECORD_ALIGNMENT, stop, found_at, header.last());
             let until = next.map_or(stop, |next| next.at);
-            if is_last && may_be_torn(at, until, next.is_none()) {
+            if is_last && may_be_torn(segment.bytes, at..until, next.is_none()) {
                 self.torn(segment, at, offset + header.extent());
                 return;
             }
@@ -278,9 +278,13 @@ impl<'t> Walk<'t> {
     }
 }
 
-/// Whether a sector of the bad bytes from `from` to `until` has nothing in it that was read: then it may never have been written.
-fn may_be_torn(from: usize, until: usize, is_end: bool) -> bool {
-    let first_unshared = from.next_multiple_of(SECTOR_BYTES);
-    let last_unshared = if is_end { until } else { until / SECTOR_BYTES * SECTOR_BYTES };
+/// Whether a sector of the bad bytes from `bad.start` to `bad.end` has nothing in it that was read: then it may never have been written.
+fn may_be_torn(bytes: &[u8], bad: std::ops::Range<usize>, is_end: bool) -> bool {
+    let sector = bad.start / SECTOR_BYTES * SECTOR_BYTES;
+    // One byte again and again may have been there before, too: zeros in a new segment, the same payload in one that is used again.
+    let read = &bytes[sector..bad.start];
+    let proves_nothing = read.iter().all(|byte| *byte == read[0]);
+    let first_unshared = if proves_nothing { sector } else { sector + SECTOR_BYTES };
+    let last_unshared = if is_end { bad.end } else { bad.end / SECTOR_BYTES * SECTOR_BYTES };
     first_unshared < last_unshared
 }
