@@ -25,22 +25,21 @@ struct Members {
 }
 
 impl Interested {
-    /// What the sessions of `image` have subscribed with a QoS above 0: no other copy is kept. `key` is any.
+    /// What the sessions of `image` have subscribed. A copy of QoS 0 is not kept, but one that is kept says for which other subscriptions it is, too
+    /// [MQTT-3.3.4-4]. `key` is any.
     pub(super) fn of(image: &ShardImage, key: &HashKey) -> Interested {
         let mut interested =
             Interested { plain: SubscriptionTree::new(key.clone()), groups: BTreeMap::new() };
         for (number, session) in &image.sessions {
             for (text, subscription) in &session.subscriptions {
                 let Ok(filter) = TopicFilter::new(text) else { continue };
-                if subscription.options.qos == QoS::AtMostOnce {
-                    continue;
-                }
+                let kept = subscription.options.qos > QoS::AtMostOnce;
                 let subscriber =
-                    Subscriber::new(*number, subscription.options, subscription.identifier, true);
-                if filter.shared().is_some() {
-                    interested.groups.entry(text.clone()).or_default().members.push(subscriber);
-                } else {
+                    Subscriber::new(*number, subscription.options, subscription.identifier, kept);
+                if filter.shared().is_none() {
                     interested.plain.insert(filter, subscriber);
+                } else if kept {
+                    interested.groups.entry(text.clone()).or_default().members.push(subscriber);
                 }
             }
         }

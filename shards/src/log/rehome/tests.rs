@@ -160,15 +160,17 @@ fn seen(images: &[ShardImage]) -> BTreeMap<SessionNumber, Vec<Seen>> {
 fn copy_for(session: &SessionImage, message: &Message) -> Option<Seen> {
     let topic = TopicName::new(message.topic()).unwrap();
     let plain = session.subscriptions.iter().filter(|(filter, _)| &***filter != GROUP);
-    let matching = plain.filter(|(filter, subscription)| {
-        TopicFilter::new(filter).unwrap().matches(topic) && subscription.options.qos > QoS::AtMostOnce
-    });
+    let matching = plain.filter(|(filter, _)| TopicFilter::new(filter).unwrap().matches(topic));
     let matching: Vec<_> = matching.map(|(_, subscription)| *subscription).collect();
     let granted = matching.iter().map(|subscription| subscription.options.qos).max()?;
+    let qos = granted.min(message.qos());
+    if qos == QoS::AtMostOnce {
+        return None;
+    }
     let mut identifiers: Vec<u32> =
         matching.iter().filter_map(|s| s.identifier).map(NonZeroU32::get).collect();
     identifiers.sort_unstable();
-    Some((message.payload().to_vec(), granted.min(message.qos()), identifiers))
+    Some((message.payload().to_vec(), qos, identifiers))
 }
 
 /// Copies that messages on their way bring, but for those of groups.
