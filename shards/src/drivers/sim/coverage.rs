@@ -10,11 +10,14 @@ pub const CRASH_STATES: [&str; 3] =
     ["the broker crashes", "the broker crashes while it recovers", "a session survives a crash"];
 
 /// What only runs with crashes reach whose logs are on disks.
-pub const DISK_STATES: [&str; 4] = [
+pub const DISK_STATES: [&str; 7] = [
     "a write is torn",
     "a round of cleaning ends",
     "a segment is retired",
     "the broker crashes during a round of cleaning",
+    "a queue is read back from the log",
+    "a disk fails",
+    "the broker starts with another number of shards",
 ];
 
 /// States that a set of runs must reach, each at least once.
@@ -157,6 +160,7 @@ impl World {
                 ("a copy goes to another member", counters.moved),
                 ("a round of cleaning ends", shard.seat.shard.cleaning_rounds()),
                 ("a segment is retired", shard.log.disk().map_or(0, SimDisk::retirements)),
+                ("a queue is read back from the log", shard.log.disk().map_or(0, SimDisk::reads)),
             ];
             for (state, times) in reached {
                 coverage.add(state, times);

@@ -105,10 +105,23 @@ impl World {
 
     /// Whether the broker is to end now.
     pub(super) fn crash_is_due(&self) -> bool {
+        // With nobody else having anything to do the rest of the broker waits for whose disk has failed.
+        if self.calm && self.loops.iter().any(|shard| shard.log.has_failed()) {
+            return true;
+        }
         match self.crash_at {
             None => false,
             Some(CrashPoint::Step(step)) => self.step >= step,
             Some(CrashPoint::Log(point)) => self.log_points() >= point,
+        }
+    }
+
+    /// A shard's thread has ended, since its log cannot be written. The others do not end in the same moment.
+    pub(super) fn note_disk_failure(&mut self) {
+        self.coverage.reach("a disk fails");
+        let end = self.step + self.random.below(40);
+        if !matches!(self.crash_at, Some(CrashPoint::Step(step)) if step <= end) {
+            self.crash_at = Some(CrashPoint::Step(end));
         }
     }
 

@@ -14,6 +14,8 @@ use std::time::Duration;
 const SECTOR_BYTES: usize = 512;
 /// errno of an input or output error.
 const EIO: i32 = 5;
+/// errno of a file that is not there.
+const ENOENT: i32 = 2;
 /// Retired segments whose bytes the next ones have at first.
 const RECYCLED_MAX: usize = 4;
 
@@ -34,6 +36,7 @@ pub struct SimDisk {
     latency: Duration,
     writes: u64,
     retirements: u64,
+    reads: u64,
     /// Segments that fit; `None` for as many as are asked for.
     segments_max: Option<usize>,
     failing: bool,
@@ -54,6 +57,7 @@ impl SimDisk {
             latency,
             writes: 0,
             retirements: 0,
+            reads: 0,
             segments_max: None,
             failing: false,
         }
@@ -74,9 +78,14 @@ impl SimDisk {
         self.writes
     }
 
-    /// Segments that it was asked to give up and has.
+    /// Segments that it was asked to give up since the last crash, and has.
     pub fn retirements(&self) -> u64 {
         self.retirements
+    }
+
+    /// Reads that it was asked for since the last crash.
+    pub fn reads(&self) -> u64 {
+        self.reads
     }
 
     /// No more than so many segments fit from here on.
@@ -154,7 +163,7 @@ impl SimDisk {
             }
         }
         self.retired.clear();
-        self.retirements = 0;
+        (self.retirements, self.reads) = (0, 0);
         for segment in std::mem::take(&mut self.nameless) {
             self.segments.remove(&segment);
         }
@@ -216,8 +225,11 @@ impl SimDisk {
             }
             DiskRequest::Read { segment, offset, bytes, tag } => {
                 let mut read = Vec::new();
-                self.read(segment, offset, bytes, &mut read);
-                DiskDone::Read { tag, result: Ok(read) }
+                let there = self.segments.contains_key(&segment);
+                if there {
+                    self.read(segment, offset, bytes, &mut read);
+                }
+                DiskDone::Read { tag, result: there.then_some(read).ok_or(DiskError::Failed(ENOENT)) }
             }
             DiskRequest::Retire { segment } => {
                 self.retire(segment);
@@ -231,6 +243,7 @@ impl SimDisk {
 impl Disk for SimDisk {
     fn submit(&mut self, request: DiskRequest) {
         self.writes += u64::from(matches!(request, DiskRequest::Write { .. }));
+        self.reads += u64::from(matches!(request, DiskRequest::Read { .. }));
         let takes = self.random.below(1 + self.latency.as_micros() as u64);
         self.asked.push((self.now + Duration::from_micros(takes), request));
     }

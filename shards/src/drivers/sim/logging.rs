@@ -47,6 +47,11 @@ impl Logging {
         self.disk.as_ref()
     }
 
+    /// Whether every write fails from here on.
+    pub fn set_failing(&mut self, failing: bool) {
+        self.disk.iter_mut().for_each(|disk| disk.set_failing(failing));
+    }
+
     /// The disk, which outlives the thread.
     pub fn take_disk(&mut self) -> Option<SimDisk> {
         self.disk.take()

@@ -74,6 +74,10 @@ pub struct Profile {
     pub segment_bytes: Option<u64>,
     /// The longest that the slowest disk takes for anything.
     pub disk_latency: Duration,
+    /// In one of so many steps a disk fails, if one has not yet.
+    pub disk_fails_one_in: u64,
+    /// One of so many starts after the first is with another number of shards.
+    pub rehomed_one_in: u64,
     /// Whether a log on a tape confirms late.
     pub lagging: bool,
     /// Whether lanes can be late for many turns.
@@ -141,6 +145,8 @@ impl Profile {
             keeps: crashes,
             segment_bytes: (flavor == Flavor::Disk).then(|| 1024 * *random.pick(&[32, 48, 64])),
             disk_latency: Duration::from_micros(*random.pick(&[10_000, 100_000, 1_000_000])),
+            disk_fails_one_in: if random.one_in(6) { 3_000 } else { u64::MAX },
+            rehomed_one_in: if random.one_in(3) { 2 } else { u64::MAX },
             lagging: crashes || random.one_in(3),
             late_lanes: flavor == Flavor::Retained || random.one_in(2),
             laggard: random.one_in(3).then(|| random.below(shards as u64) as usize),
@@ -152,7 +158,7 @@ impl Profile {
                 _ => 8,
             },
             strategies: std::array::from_fn(|_| *random.pick(&STRATEGIES)),
-            limits: limits(tiny, fan_out, random),
+            limits: limits(tiny, flavor == Flavor::Disk, fan_out, random),
             weights: weights(flavor),
         }
     }
@@ -172,14 +178,20 @@ impl Profile {
     }
 }
 
-fn limits(tiny: bool, fan_out: bool, random: &mut Random) -> Limits {
+fn limits(tiny: bool, on_disk: bool, fan_out: bool, random: &mut Random) -> Limits {
+    // What is beyond these waits on disk, or is dropped where it cannot.
+    let (queue_bytes_max, queue_disk_bytes_max) = match (tiny, on_disk) {
+        (true, _) => (4_000, 0),
+        (false, true) if random.one_in(2) => (200 + random.below(2_000) as u32, 100_000_000),
+        (false, _) => (100_000_000, 0),
+    };
     Limits {
         connections_max: if random.one_in(8) { 6 } else { 1_000 },
         receive_maximum: if tiny { 3 } else { 20 },
         in_flight_max: if tiny { 3 } else { 64 },
         queue_messages_max: if tiny { 5 } else { 100_000 },
-        queue_bytes_max: if tiny { 4_000 } else { 100_000_000 },
-        queue_disk_bytes_max: 0,
+        queue_bytes_max,
+        queue_disk_bytes_max,
         session_expiry_v3: Duration::from_secs(40),
         fan_out_batch: if fan_out { 1 + random.below(3) as u32 } else { 100 },
         ..Limits::default()

@@ -40,7 +40,15 @@ impl World {
             }
         }
         self.calm = calm;
-        let busy = (0..self.loops.len()).filter(|thread| self.loops[*thread].seat.busy());
+        let busy = self.loops.iter().filter(|shard| shard.seat.busy()).map(|shard| {
+            let (core, reads) = (&shard.seat.shard, shard.log.disk().map_or(0, super::disk::SimDisk::reads));
+            format!(
+                "{} cleans {}, {} rounds, {reads} reads",
+                shard.id(),
+                core.is_cleaning(),
+                core.cleaning_rounds()
+            )
+        });
         fail("idle", format!("no rest after {ROUNDS_MAX} rounds; busy: {:?}", busy.collect::<Vec<_>>()))
     }
 
@@ -115,8 +123,9 @@ impl World {
         }
         // A crash meanwhile may have taken longer.
         self.now = self.now.max(end);
-        for (thread, count) in idle_wakes.into_iter().enumerate() {
-            let connections = self.loops[thread].seat.shard.sizes().connections as u64;
+        // After a crash there may be fewer shards.
+        for (thread, (count, shard)) in idle_wakes.into_iter().zip(&self.loops).enumerate() {
+            let connections = shard.seat.shard.sizes().connections as u64;
             // Once a second, and each connection's keep-alive and stall watch may look in vain once.
             let allowed = span.as_secs() + 1 + 2 * connections;
             ensure(count <= allowed, "idle", || {

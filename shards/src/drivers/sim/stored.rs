@@ -9,7 +9,10 @@ use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::planted::Planted;
 use crate::base::random::Random;
 use crate::base::shard_set::ShardId;
-use crate::log::{Journal, JournalConfig, Log, LogIdentity, Record, ScanReport, ShardImage, resolve, scan};
+use crate::log::{
+    Disk, Journal, JournalConfig, Log, LogIdentity, Record, ScanReport, ShardImage, records_of, rehome,
+    resolve, scan,
+};
 use std::convert::Infallible;
 
 /// Salt of all logs.
@@ -30,17 +33,20 @@ struct Read {
     image: ShardImage,
 }
 
-fn identity(shard: usize) -> LogIdentity {
-    LogIdentity { generation: 1, shard: ShardId::new(shard), salt: SALT }
+/// Whose log it is, by generation and shard.
+type Whose = (u64, usize);
+
+fn identity((generation, shard): Whose) -> LogIdentity {
+    LogIdentity { generation, shard: ShardId::new(shard), salt: SALT }
 }
 
-fn read(shard: usize, disk: SimDisk) -> Read {
+fn read(whose: Whose, disk: SimDisk) -> Read {
     let mut image = ShardImage::default();
     let mut read = |segment, offset: u64, bytes: usize, into: &mut Vec<u8>| {
         disk.read(segment, offset, bytes, into);
         Ok::<_, Infallible>(())
     };
-    let report = scan(identity(shard), &disk.segments(), &mut read, &mut |lsn, record, place| {
+    let report = scan(identity(whose), &disk.segments(), &mut read, &mut |lsn, record, place| {
         image.at = Some(place);
         image.apply(lsn, &record);
     });
@@ -50,24 +56,56 @@ fn read(shard: usize, disk: SimDisk) -> Read {
 
 /// The log goes on in segments of its own; those that were made ready for the last one and never written are anybody's.
 fn open(
-    shard: usize,
+    whose: Whose,
     read: Read,
     profile: &Profile,
     start: (Incarnation, Planted),
 ) -> (Log, Option<SimDisk>) {
     let Read { mut disk, report, .. } = read;
     report.unused.iter().for_each(|unused| disk.retire(*unused));
-    let (incarnation, planted) = start;
-    let journal = Journal::new(JournalConfig {
-        identity: identity(shard),
+    (Log::over(journal(whose, profile, start, report)), Some(disk))
+}
+
+fn journal(
+    whose: Whose,
+    profile: &Profile,
+    (incarnation, planted): (Incarnation, Planted),
+    report: ScanReport,
+) -> Journal {
+    Journal::new(JournalConfig {
+        identity: identity(whose),
         incarnation,
         segment_bytes: profile.segment_bytes.expect("only a log in segments has a disk"),
         first: report.goes_on_at(),
         held: report.held,
         durable: true,
         planted,
-    });
-    (Log::over(journal), Some(disk))
+    })
+}
+
+fn new_disk(profile: &Profile, planted: Planted, random: &mut Random) -> SimDisk {
+    // One is fast while another is slow.
+    let latency = profile.disk_latency / *random.pick(&[1, 10, 100]);
+    SimDisk::new(Random::from_seed(random.next_u64()), latency, planted)
+}
+
+/// Writes a log that says `image`, whole and on disk.
+fn write(image: &ShardImage, journal: Journal, disk: &mut SimDisk) {
+    let mut log = Log::over(journal);
+    for record in records_of(image) {
+        log.append(&record);
+    }
+    log.stop();
+    loop {
+        while let Some(request) = log.poll_disk() {
+            disk.submit(request);
+        }
+        let Some(due) = disk.next_due() else { return };
+        disk.turn(due);
+        while let Some(done) = disk.poll() {
+            log.handle_disk(done).expect("the disk is new");
+        }
+    }
 }
 
 fn image(log: &[(Lsn, Record<'static>)]) -> ShardImage {
@@ -83,10 +121,8 @@ pub fn fresh(profile: &Profile, planted: Planted, random: &mut Random) -> Option
     let logs = (0..profile.shards).map(|shard| match profile.segment_bytes {
         None => (Log::taped_in(incarnation), None),
         Some(_) => {
-            // One is fast while another is slow.
-            let latency = profile.disk_latency / *random.pick(&[1, 10, 100]);
-            let disk = SimDisk::new(Random::from_seed(random.next_u64()), latency, planted);
-            open(shard, read(shard, disk), profile, (incarnation, planted))
+            let (whose, disk) = ((1, shard), new_disk(profile, planted, random));
+            open(whose, read(whose, disk), profile, (incarnation, planted))
         }
     });
     Some(Found { logs: logs.collect(), images: vec![ShardImage::default(); profile.shards] })
@@ -105,7 +141,6 @@ impl World {
             None => self.cut_tapes(),
             Some(_) => self.read_disks()?,
         };
-        self.check_images(&found.images)?;
         Ok(Some(found))
     }
 
@@ -135,16 +170,29 @@ impl World {
 
     /// Of what was under way each disk keeps what it likes; then the logs are read.
     fn read_disks(&mut self) -> Result<Found, Failure> {
-        let mut all = Vec::new();
-        for (shard, thread) in self.loops.iter_mut().enumerate() {
-            if self.traced {
-                let newest = thread.seat.shard.newest_lsn();
-                println!("{shard} is committed up to {:?} of {newest:?}", thread.log.committed());
-            }
+        let mut disks = Vec::new();
+        for thread in &mut self.loops {
             let mut disk = thread.log.take_disk().expect("every log has its disk");
             disk.crash();
-            all.push(read(shard, disk));
+            disk.set_failing(false);
+            disks.push(disk);
         }
+        let (mut all, mut images) = self.read_generation(disks)?;
+        if self.random.one_in(self.profile.rehomed_one_in) {
+            self.records_before += all.iter().map(|read| read.disk.writes()).sum::<u64>();
+            let shards = 1 + self.random.below(5) as usize;
+            let disks = self.move_to(shards, images);
+            (all, images) = self.read_generation(disks)?;
+        }
+        let start = (self.incarnation, self.planted);
+        let logs = all.into_iter().enumerate();
+        let logs = logs.map(|(shard, read)| open((self.generation, shard), read, &self.profile, start));
+        Ok(Found { images, logs: logs.collect() })
+    }
+
+    fn read_generation(&mut self, disks: Vec<SimDisk>) -> Result<(Vec<Read>, Vec<ShardImage>), Failure> {
+        let disks = disks.into_iter().enumerate();
+        let mut all: Vec<Read> = disks.map(|(shard, disk)| read((self.generation, shard), disk)).collect();
         for (shard, Read { report, .. }) in all.iter().enumerate() {
             if report.torn.is_some() {
                 self.coverage.reach("a write is torn");
@@ -158,10 +206,28 @@ impl World {
         }
         let mut images: Vec<_> = all.iter_mut().map(|read| std::mem::take(&mut read.image)).collect();
         resolve(&mut images);
-        let start = (self.incarnation, self.planted);
-        let logs = all.into_iter().enumerate();
-        let logs = logs.map(|(shard, read)| open(shard, read, &self.profile, start)).collect();
-        Ok(Found { images, logs })
+        self.check_images(&images)?;
+        Ok((all, images))
+    }
+
+    /// All that a generation has for another number of shards is written as the next one, as the server does it.
+    fn move_to(&mut self, shards: usize, images: Vec<ShardImage>) -> Vec<SimDisk> {
+        self.coverage.reach("the broker starts with another number of shards");
+        self.trace(|| format!("moves to {shards} shards"));
+        self.generation += 1;
+        self.profile.shards = shards;
+        self.profile.coordinator_thread |= shards > 4;
+        self.profile.laggard = self.profile.laggard.filter(|laggard| *laggard < shards);
+        let images = rehome(images, shards, &self.key);
+        let mut disks = Vec::new();
+        for (shard, image) in images.iter().enumerate() {
+            let mut disk = new_disk(&self.profile, self.planted, &mut self.random);
+            let (whose, start) = ((self.generation, shard), (self.incarnation, Planted::default()));
+            write(image, journal(whose, &self.profile, start, ScanReport::default()), &mut disk);
+            disks.push(disk);
+        }
+        self.incarnation = Incarnation(self.incarnation.0 + 1);
+        disks
     }
 
     /// Every message is there, and no client id has two sessions.

@@ -54,6 +54,8 @@ pub struct World {
     pub(super) planted: Planted,
     /// The step in which all was quiet last: everything up to it is on disk.
     pub(super) last_rest: u64,
+    /// Of the logs: another number of shards has another one.
+    pub(super) generation: u64,
     /// The start of the broker that runs, from 1.
     pub(super) incarnation: Incarnation,
     /// Sessions by the number that the logs have them under.
@@ -109,6 +111,7 @@ impl World {
             traced: std::env::var_os("SIM_TRACE").is_some(),
             planted,
             last_rest: 0,
+            generation: 1,
             incarnation: Incarnation(1),
             numbers: BTreeMap::new(),
             crash_at: None,
@@ -127,6 +130,7 @@ impl World {
     pub fn run(mut self, steps: u64) -> Result<(Coverage, u64), RunFailure> {
         let outcome = self.recover().and_then(|()| self.run_steps(steps)).and_then(|()| {
             self.crash_at = None;
+            self.loops.iter_mut().for_each(|shard| shard.log.set_failing(false));
             self.come_home()
         });
         match outcome {
@@ -164,6 +168,10 @@ impl World {
         self.pass_time();
         if self.random.below(100) < 22 {
             return self.client_acts();
+        }
+        if self.random.one_in(self.profile.disk_fails_one_in) {
+            let shard = self.random.below(self.loops.len() as u64) as usize;
+            self.loops[shard].log.set_failing(true);
         }
         let threads = self.loops.len() + usize::from(self.coordinator.is_some());
         let thread = self.random.below(threads as u64) as usize;
@@ -206,6 +214,9 @@ impl World {
             random: &mut self.random,
             calm: self.calm,
         });
+        if self.loops[thread].log.has_failed() {
+            self.note_disk_failure();
+        }
         self.note_arrivals(log_before);
         self.observe(thread)?;
         self.check_tick(thread)
