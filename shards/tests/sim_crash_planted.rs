@@ -60,6 +60,5 @@ planted! {
     a_number_for_two_records: LsnReused in Disk is caught by "session";
     a_record_that_is_not_written: RecordSkipped in Disk is caught by "log";
     a_segment_whose_name_is_not_synced: DirectoryNotSynced in Disk is caught by "session";
-    segments_that_go_too_early: SegmentsGoTooEarly in Disk is caught by "session";
     messages_that_cleaning_forgets: BodyNotWrittenAgain in Disk is caught by "log";
 }
