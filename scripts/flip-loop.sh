@@ -27,6 +27,6 @@ failed=0
 for driver in $drivers; do
     echo "== bit flips, $driver"
     mkdir "$work/$driver"
-    python3 scripts/crash/flip.py --broker "$SHARDMQ" --io "$driver" --work "$work/$driver" --port "$(free_port)" --seed "${SEED:-$RANDOM}" "${arguments[@]}" || failed=1
+    python3 -B scripts/crash/flip.py --broker "$SHARDMQ" --io "$driver" --work "$work/$driver" --port "$(free_port)" --seed "${SEED:-$RANDOM}" "${arguments[@]}" || failed=1
 done
 exit "$failed"

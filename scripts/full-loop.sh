@@ -26,7 +26,7 @@ for driver in $drivers; do
     for watermark in default 0; do
         echo "== full disk, $driver, watermark $watermark"
         mkdir "$work/$driver-$watermark"
-        python3 scripts/crash/full.py --broker "$SHARDMQ" --io "$driver" --work "$work/$driver-$watermark" --port "$(free_port)" \
+        python3 -B scripts/crash/full.py --broker "$SHARDMQ" --io "$driver" --work "$work/$driver-$watermark" --port "$(free_port)" \
             --seed "${SEED:-$RANDOM}" --rounds "$rounds" --watermark "${watermark#default}" || failed=1
     done
 done
