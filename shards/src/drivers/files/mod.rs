@@ -7,11 +7,13 @@
 //! | `folder` | the segments of one log: made, used again, given back |
 //! | `keeper` | the threads that do all this, and read, for all shards |
 //! | `blocking` | does everything at once, for logs written before the broker serves |
-//! | `flusher` | writes with a thread per shard, where there is no ring |
+//! | `direct_write` | one write that the kernel does by itself |
+//! | `flusher` | writes so, and with a thread per shard what the kernel would have to wait for, where there is no ring |
 //!
 //! No shard's thread ever makes a call here that touches a file.
 
 mod blocking;
+mod direct_write;
 mod flusher;
 mod folder;
 mod keeper;

@@ -151,9 +151,10 @@ fn wait_for(disk: &mut impl Disk, bell: &EventFd, count: usize) -> Vec<DiskDone>
     done
 }
 
-/// The disk of a log whose files are in `scratch`, on threads of its own.
-fn disk_in(scratch: &Scratch, bell: &EventFd) -> FileDisk {
-    let logs = vec![(folder(scratch, Watermark::Bytes(0)), bell.clone())];
+/// The disk of a log whose files are in `scratch`. The kernel writes those that are direct by itself, a thread the others.
+fn disk_in(scratch: &Scratch, direct: bool, bell: &EventFd) -> FileDisk {
+    let folder = folder(scratch, Watermark::Bytes(0)).with_ways(Ways { direct, ..Ways::default() });
+    let logs = vec![(folder, bell.clone())];
     let port = Keeper::start(logs).expect("threads are available").remove(0);
     FileDisk::start("test-flusher", port, bell.clone()).expect("threads are available")
 }
@@ -167,9 +168,18 @@ fn block(fill: u8) -> Block {
 
 #[test]
 fn a_disk_of_files_does_what_a_log_asks() {
+    serves(true);
+}
+
+#[test]
+fn so_does_one_whose_writes_the_kernel_would_wait_for() {
+    serves(false);
+}
+
+fn serves(direct: bool) {
     let scratch = Scratch::new();
     let bell = EventFd::new().expect("descriptors are available");
-    let mut disk = disk_in(&scratch, &bell);
+    let mut disk = disk_in(&scratch, direct, &bell);
     let segment = SegmentId(1);
     disk.submit(DiskRequest::Prepare { segment, bytes: BYTES });
     let done = wait_for(&mut disk, &bell, 1);
@@ -201,7 +211,7 @@ fn a_refused_write_in_a_process_of_its_own() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let scratch = Scratch::new();
     let bell = EventFd::new().expect("descriptors are available");
-    let mut disk = disk_in(&scratch, &bell);
+    let mut disk = disk_in(&scratch, true, &bell);
     let segment = SegmentId(1);
     disk.submit(DiskRequest::Prepare { segment, bytes: BYTES });
     wait_for(&mut disk, &bell, 1);

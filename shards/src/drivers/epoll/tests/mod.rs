@@ -240,12 +240,17 @@ fn a_log_is_written_and_its_answers_end_the_wait() {
     for request in requests {
         rig.shard.core.disk_requests.push_back(request);
         rig.turn();
-        // Only the bell can end this wait in time.
         let started = Instant::now();
-        let events = rig.shard.poller.wait(PATIENCE).expect("epoll waits");
-        assert!(events == 1 && started.elapsed() < PATIENCE);
-        rig.shard.turn(rig.now(), events).expect("epoll works");
-        let done = rig.shard.core.disk_done.pop().expect("rung for an answer");
+        // A write that the kernel would have to wait for rings twice: when it is given back, and when the thread has done it.
+        let done = loop {
+            // Only the bell can end this wait in time.
+            let events = rig.shard.poller.wait(PATIENCE).expect("epoll waits");
+            assert!(events == 1 && started.elapsed() < PATIENCE);
+            rig.shard.turn(rig.now(), events).expect("epoll works");
+            if let Some(done) = rig.shard.core.disk_done.pop() {
+                break done;
+            }
+        };
         assert!(matches!(
             done,
             DiskDone::Prepared { result: Ok(()), .. } | DiskDone::Written { result: Ok(()), .. }
