@@ -169,6 +169,11 @@ pub const LOG_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const LOG_SCAN_BYTES: usize = 1024 * 1024;
 /// Bytes of a log that wait to be written before publishers do: two of the largest writes, so that the disk never waits.
 pub const LOG_BACKLOG_BYTES_MAX: usize = 2 * LOG_BATCH_BYTES_MAX;
+/// How long a batch is held back at most for what the clients that were just answered send: not longer than a write takes either, since whoever
+/// takes longer is better written for by itself.
+pub const LOG_HOLD_MAX: Duration = Duration::from_micros(200);
+/// Writes that follow each other at once, at most, after a batch was held back in vain: what is tried in vain again and again costs a hundredth.
+pub const LOG_HOLDS_PASSED_MAX: u32 = 64;
 /// How long the last output of a connection that is being closed may take: a broker that stops is gone within 5 s, all of it included.
 pub const CLOSE_FLUSH_MAX: Duration = Duration::from_secs(4);
 /// How long a connection whose last output is sent waits for its peer to close, reading what would otherwise reset it.

@@ -58,6 +58,7 @@ impl Seat {
 
     /// Asks again for room that was refused, if it is time.
     pub(super) fn tend_log(&mut self, now: Time) {
+        self.shard.turn_log(now);
         if self.log.retry_at.is_some_and(|at| at <= now) {
             self.shard.retry_log_room();
             self.log.retry_at = Some(now + DISK_RETRY_EVERY);
@@ -87,7 +88,8 @@ impl Seat {
     pub fn log_deadline(&self) -> Option<Time> {
         match self.log.ending {
             Ending::Draining(at) | Ending::Stopping(at) => Some(at),
-            Ending::No | Ending::Over => self.log.retry_at,
+            Ending::No => [self.log.retry_at, self.shard.log().held_until()].into_iter().flatten().min(),
+            Ending::Over => None,
         }
     }
 

@@ -8,8 +8,21 @@ use super::journal::{Journal, LogFailure, Room};
 use super::record::Record;
 use crate::base::kept::Written;
 use crate::base::lsn::Lsn;
+use crate::base::time::Time;
 
 impl Log {
+    /// It is `now`: said before the disk is told of, and before it is asked for.
+    pub fn turn(&mut self, now: Time) {
+        if let Some(journal) = &mut self.journal {
+            journal.turn(now);
+        }
+    }
+
+    /// Until when what waits is held back at most, so that more goes with it; `None` when nothing is.
+    pub fn held_until(&self) -> Option<Time> {
+        self.journal.as_ref()?.held_until()
+    }
+
     /// What the disk is asked for next. Ask until there is nothing more, once everything of a turn is appended: that becomes one write.
     pub fn poll_disk(&mut self) -> Option<DiskRequest> {
         self.reads.pop_front().or_else(|| self.journal.as_mut()?.poll_disk())

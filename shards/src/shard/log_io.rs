@@ -5,6 +5,11 @@ use crate::base::time::Time;
 use crate::log::{DiskDone, DiskRequest, LogFailure};
 
 impl Shard {
+    /// A turn of the log begins.
+    pub fn turn_log(&mut self, now: Time) {
+        self.log.turn(now);
+    }
+
     /// What the log asks of its disk next. Asked last in a turn: all that it has appended becomes one write.
     pub fn poll_disk(&mut self) -> Option<DiskRequest> {
         self.log.poll_disk()
@@ -16,6 +21,7 @@ impl Shard {
             DiskDone::Read { tag, result } => return self.handle_read(now, tag, result),
             done => done,
         };
+        self.log.turn(now);
         // A failure stays to be asked for: nothing is committed after it.
         if let Ok(Some(committed)) = self.log.handle_disk(done) {
             self.handle_committed(now, committed);

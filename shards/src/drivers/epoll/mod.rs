@@ -15,6 +15,7 @@ mod tests;
 use super::clock::Clock;
 use super::eventfd::EventFd;
 use super::files::FileDisk;
+use crate::base::limits::LOG_HOLD_MAX;
 use crate::base::time::Time;
 use crate::drivers::driven::Driven;
 use crate::log::Disk;
@@ -99,7 +100,8 @@ impl<D: Driven> Loop<D> {
         let mut all_done = false;
         self.tend_listeners(clock())?;
         loop {
-            let asleep = all_done && !self.core.busy() && self.core.try_sleep(clock());
+            let asleep =
+                all_done && !self.core.busy() && !self.is_due_soon(clock()) && self.core.try_sleep(clock());
             let timeout = if asleep { self.sleep_span(clock(), stop_by) } else { Duration::ZERO };
             let events = self.poller.wait(timeout)?;
             if asleep {
@@ -120,6 +122,12 @@ impl<D: Driven> Loop<D> {
                 }
             }
         }
+    }
+
+    /// Whether something is due before a wait could end, which counts in milliseconds: it is watched for without sleeping. That is the log's hold
+    /// nearly always.
+    fn is_due_soon(&self, now: Time) -> bool {
+        self.core.poll_deadline().is_some_and(|at| at <= now + LOG_HOLD_MAX)
     }
 
     /// How long nothing is due.

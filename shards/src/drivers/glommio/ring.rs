@@ -26,7 +26,7 @@ pub enum Wait {
 ///
 /// Such a send would end every wait at once, and a message would cost two enters instead of one. A send that does not complete at
 /// once, because its socket is full, delays by this much at most, and in this one wait.
-const SENDS_HELD_MICROS: u32 = 500;
+const SENDS_HELD: Duration = Duration::from_micros(500);
 
 /// Completions reaped in one turn, at most: the rest of the turn (deadlines, lanes, output) waits no longer than they take.
 pub const REAP_PER_TURN: usize = 512;
@@ -145,10 +145,13 @@ impl Ring {
             return unsafe { submitter.enter::<libc::sigset_t>(queued, 0, flags.bits(), None) };
         }
         let mut arguments = SubmitArgs::new();
+        let span = if let Wait::AtMost(span) = wait { span } else { Duration::ZERO };
         if sends > 0 {
-            arguments = arguments.min_wait_usec(SENDS_HELD_MICROS);
+            // The least wait is not cut short by the longest.
+            let longest = if wait == Wait::Forever { SENDS_HELD } else { span };
+            arguments = arguments.min_wait_usec(SENDS_HELD.min(longest).as_micros() as u32);
         }
-        let span = Timespec::from(if let Wait::AtMost(span) = wait { span } else { Duration::ZERO });
+        let span = Timespec::from(span);
         if wait != Wait::Forever {
             arguments = arguments.timespec(&span);
         }

@@ -75,6 +75,11 @@ impl Batch {
         self.newest
     }
 
+    /// How many are in it.
+    pub(super) fn records(&self) -> u32 {
+        self.records
+    }
+
     /// Where in the segment its block lies.
     pub(super) fn offset(&self) -> usize {
         self.offset

@@ -5,6 +5,7 @@
 
 mod batch;
 mod failure;
+mod hold;
 #[cfg(test)]
 pub(super) mod memory_disk;
 mod room;
@@ -16,6 +17,7 @@ pub use failure::{LogFailure, LogStep};
 pub use room::Room;
 
 use self::batch::{Batch, batch_bytes};
+use self::hold::Hold;
 use self::segments::Segments;
 use super::codec::{decode, encode};
 use super::disk::{Block, DiskDone, DiskError, DiskRequest, SegmentId};
@@ -58,6 +60,7 @@ struct InFlight {
     /// The newest record that it makes durable.
     newest: Lsn,
     bytes: usize,
+    records: u32,
 }
 
 /// A log on disk. Lives on its shard.
@@ -71,6 +74,7 @@ pub struct Journal {
     /// Not handed to the disk yet, oldest first; only the last may be added to.
     gathering: VecDeque<Batch>,
     in_flight: Option<InFlight>,
+    hold: Hold,
     /// Bytes of batches that are not written yet.
     unwritten_bytes: usize,
     /// Bytes of all records of this run.
@@ -99,6 +103,7 @@ impl Journal {
             segments,
             gathering: VecDeque::new(),
             in_flight: None,
+            hold: Hold::default(),
             unwritten_bytes: 0,
             appended_bytes: 0,
             newest: None,
@@ -172,16 +177,27 @@ impl Journal {
     }
 
     fn poll_write(&mut self) -> Option<DiskRequest> {
-        let segment = self.gathering.front().filter(|_| self.in_flight.is_none())?.segment();
-        if !self.segments.is_ready(segment) {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        self.hold.round_begins(self.gathering.front().map_or(0, Batch::records));
+        let batch = self.gathering.front()?;
+        if !self.segments.is_ready(batch.segment()) {
+            return None;
+        }
+        // A batch that is full, or the last, waits for nobody.
+        let is_open = self.gathering.len() == 1 && !self.stopped;
+        if is_open && !self.hold.lets_go(batch.records()) {
             return None;
         }
         let batch = self.gathering.pop_front().expect("looked at above");
         if self.gathering.is_empty() {
             self.segments.go_on_at(batch.end());
         }
-        let (offset, newest, bytes) = (batch.offset() as u64, batch.newest(), batch.bytes());
-        self.in_flight = Some(InFlight { segment, offset, newest, bytes });
+        let (segment, offset, records) = (batch.segment(), batch.offset() as u64, batch.records());
+        self.in_flight =
+            Some(InFlight { segment, offset, newest: batch.newest(), bytes: batch.bytes(), records });
+        self.hold.write_begins();
         Some(DiskRequest::Write { segment, offset, block: batch.close(), durable: self.durable })
     }
 
@@ -223,6 +239,7 @@ impl Journal {
         }
         self.failed_or(())?;
         self.unwritten_bytes -= written.bytes;
+        self.hold.write_ends(written.records);
         self.segments.written_up_to(segment);
         if self.spare_block.is_none() && block.capacity() <= LOG_BLOCK_KEPT_BYTES_MAX {
             self.spare_block = Some(block);
