@@ -10,8 +10,9 @@ pub const CRASH_STATES: [&str; 3] =
     ["the broker crashes", "the broker crashes while it recovers", "a session survives a crash"];
 
 /// What only runs with crashes reach whose logs are on disks.
-pub const DISK_STATES: [&str; 7] = [
+pub const DISK_STATES: [&str; 8] = [
     "a write is torn",
+    "a batch is held back",
     "a round of cleaning ends",
     "a segment is retired",
     "the broker crashes during a round of cleaning",
@@ -157,6 +158,7 @@ impl World {
                 ("messages cross shards", counters.remote_in),
                 ("a reply waits for the log", shard.replies_held),
                 ("a lane is full", shard.lanes_full),
+                ("a batch is held back", shard.batches_held),
                 ("a copy goes to another member", counters.moved),
                 ("a round of cleaning ends", shard.seat.shard.cleaning_rounds()),
                 ("a segment is retired", shard.log.disk().map_or(0, SimDisk::retirements)),

@@ -95,6 +95,8 @@ pub struct Loop {
     pub replies_held: u64,
     /// Times that a lane was full at the end of a turn.
     pub lanes_full: u64,
+    /// Times that a batch of the log was held back at the end of a turn.
+    pub batches_held: u64,
     /// What the shard reported.
     pub events: Vec<Event>,
 }
@@ -118,6 +120,7 @@ impl Loop {
             sleep_refused: 0,
             replies_held: 0,
             lanes_full: 0,
+            batches_held: 0,
             events: Vec::new(),
         }
     }
@@ -243,6 +246,7 @@ impl Loop {
         let others = (0..port.shards()).map(ShardId::new).filter(|peer| *peer != port.own());
         self.lanes_full += others.filter(|peer| port.free_data_slots(*peer) == 0).count() as u64;
         self.replies_held += u64::from(shard.sizes().held_replies > 0);
+        self.batches_held += u64::from(shard.log().held_until().is_some());
     }
 
     fn wake_up(&mut self, around: &mut Surroundings<'_>) {

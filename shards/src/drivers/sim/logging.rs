@@ -104,6 +104,13 @@ impl Logging {
         while let Some(request) = seat.poll_disk() {
             disk.submit(request);
         }
+        // In calm nothing is held back either: it is as late as that at once.
+        if let Some(late) = seat.shard.log().held_until().filter(|_| around.calm) {
+            seat.shard.turn_log(late);
+            while let Some(request) = seat.poll_disk() {
+                disk.submit(request);
+            }
+        }
     }
 
     fn confirm(&mut self, step: u64, committed: Lsn) {
