@@ -1,5 +1,6 @@
 //! Crashes: the broker ends in the middle of everything and starts again over what its logs have. With logs on disks, which lose, tear and reorder what
-//! they were still to write: 980 seeds with a crash at a random step, 20 with one at every log write. With logs on tapes: 8 with one after every
+//! they were still to write: 980 seeds with a crash at a random step, 20 with one at every log write, 200
+//! with one right after a segment was given up. With logs on tapes: 8 with one after every
 //! record. `SIM_FIRST` and `SIM_SEEDS` choose others.
 
 use shardmq_shards::drivers::sim::{
@@ -73,6 +74,19 @@ fn every_promise_holds_over_a_crash_anywhere() {
     let states = [&CRASH_STATES[..], &DISK_STATES[..]].concat();
     let missing = total.coverage.missing_of(&states);
     assert!(missing.is_empty() || count < 980, "never reached: {missing:?}");
+}
+
+/// What was needed of the segment is on disk once more.
+#[test]
+fn every_promise_holds_over_a_crash_when_a_segment_is_given_up() {
+    let (first, count) = (number("SIM_FIRST", 0), number("SIM_SEEDS", 200).min(200));
+    let total = all(first..first + count, |seed, total| {
+        let point = CrashPoint::Retired(1 + seed % 4);
+        let outcome = run_crashing(seed, Flavor::Disk, STEPS, Some(point), None);
+        total.lock().expect("no run panics").add(outcome);
+    });
+    let missing = total.coverage.missing_of(&["the broker crashes", "a segment is retired"]);
+    assert!(missing.is_empty() || count < 200, "never reached: {missing:?}");
 }
 
 /// Runs the first seeds, `most` at the most, again and again with a crash at each point of their logs.

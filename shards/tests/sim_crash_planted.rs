@@ -12,10 +12,13 @@ use shardmq_shards::drivers::sim::{Coverage, CrashPoint, Flavor, RunFailure, run
 /// Steps of each run.
 const STEPS: u64 = 2_500;
 
-/// Runs `seed` with a crash at some step of it.
+/// Runs `seed` with a crash at some step of it, or where only that shows the bug right after a segment was given up.
 fn run_with(seed: u64, flavor: Flavor, bug: Bug) -> Result<(Coverage, u64), RunFailure> {
-    let step = 1 + seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % STEPS;
-    run_crashing(seed, flavor, STEPS, Some(CrashPoint::Step(step)), Some(bug))
+    let point = match bug {
+        Bug::SegmentsGoTooEarly => CrashPoint::Retired(1 + seed % 4),
+        _ => CrashPoint::Step(1 + seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % STEPS),
+    };
+    run_crashing(seed, flavor, STEPS, Some(point), Some(bug))
 }
 
 macro_rules! planted {
@@ -61,4 +64,5 @@ planted! {
     a_record_that_is_not_written: RecordSkipped in Disk is caught by "log";
     a_segment_whose_name_is_not_synced: DirectoryNotSynced in Disk is caught by "session";
     messages_that_cleaning_forgets: BodyNotWrittenAgain in Disk is caught by "log";
+    segments_that_go_too_early: SegmentsGoTooEarly in Disk is caught by "session";
 }

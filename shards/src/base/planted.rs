@@ -100,7 +100,8 @@ pub enum Bug {
     ArrivalTakenForOwn,
     /// The mark of what comes from another shard is a record of its own, before that of the message.
     MarkBeforeMessage,
-    /// A source is told of a mark before its record is committed, and trims its outbox: that shows once cleaning writes outboxes again.
+    /// A source is told of a mark before its record is committed, and trims its outbox: what cleaning then drops of it is nowhere
+    /// when the receiver's record is lost.
     MarkToldEarly,
     /// The name of a new segment is not synced: the segment is gone when the broker ends.
     DirectoryNotSynced,
@@ -140,7 +141,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that only a crash shows.
-    pub const OF_CRASHES: [Bug; 24] = [
+    pub const OF_CRASHES: [Bug; 25] = [
         Bug::CopyNotRecorded,
         Bug::FinishedNotWritten,
         Bug::PubrelBeforeRecord,
@@ -165,6 +166,7 @@ impl Bug {
         Bug::RecordSkipped,
         Bug::DirectoryNotSynced,
         Bug::BodyNotWrittenAgain,
+        Bug::SegmentsGoTooEarly,
     ];
 
     /// All of them, for the test that each is caught.

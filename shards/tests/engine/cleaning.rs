@@ -293,3 +293,45 @@ fn the_oldest_segment_goes_first() {
     let planted = std::panic::catch_unwind(|| grow(Planted::bug(Bug::NewestSegmentGoesFirst)));
     assert!(planted.is_err(), "a gap is not noticed");
 }
+
+/// Messages for bob, who is away: shard 1 has them, and not in its log; shard 0 has cleaned the segments where they lay when both end. How many of
+/// them he gets after that, of how many.
+fn lost_by_the_receiver(seed: u64, planted: Planted) -> (usize, usize) {
+    let mut random = Random::from_seed(seed);
+    let mut w = cleaned(2, planted);
+    let bob = w.connect(1, durable(V5, "bob"));
+    w.subscribe(bob, "far", Q1);
+    w.leave(bob, ReasonCode::Success);
+    let cat = w.connect(0, durable(V5, "cat"));
+    w.subscribe(cat, "near", Q1);
+    let ann = w.join(0, V5, "ann");
+    w.places[1].log_held = true;
+    let messages = 1 + random.below(8) as u16;
+    for number in 1..=messages {
+        w.publish(ann, message_1(number, "far", &format!("{number}")));
+        assert_eq!(w.read(ann).len(), 1, "acknowledged: it is in the log of shard 0");
+    }
+    let newest = *w.platters[0].ids().last().expect("some are ready");
+    let payload = "x".repeat(600 + random.below(900) as usize);
+    let mut number = 100;
+    while w.shard(0).log().journal().expect("on disk").oldest() <= newest {
+        number += 1;
+        assert!(number < 5_000, "it is not cleaned");
+        w.publish(ann, message_1(number, "near", &payload));
+        assert_eq!((w.read(ann).len(), w.read(cat).len()), (1, 1));
+        w.puback(cat, number - 100);
+    }
+    w.crash();
+    let (_, lines) = w.connect_and_read(1, durable(V5, "bob"));
+    (lines.iter().filter(|line| line.contains("far")).count(), usize::from(messages))
+}
+
+#[test]
+fn what_the_receiver_has_not_in_its_log_outlives_the_segments_of_the_source() {
+    for seed in 0..12 {
+        let (got, sent) = lost_by_the_receiver(seed, Planted::default());
+        assert_eq!(got, sent, "seed {seed}");
+        let (got, _) = lost_by_the_receiver(seed, Planted::bug(Bug::MarkToldEarly));
+        assert_eq!(got, 0, "seed {seed}: the source was told, and has given them up");
+    }
+}

@@ -5,6 +5,7 @@
 
 use super::broker::{Broker, Start};
 use super::client::LinkState;
+use super::disk::SimDisk;
 use super::failure::{Checked, fail};
 use super::network::{ClientEnd, SocketId};
 use super::stored::Found;
@@ -23,9 +24,19 @@ pub enum CrashPoint {
     Step(u64),
     /// When so many records were appended, or log writes asked for where there are disks, to all logs together.
     Log(u64),
+    /// When disks have given so many segments up, all together, of which none stays: what was written in the meantime may be on its way.
+    Retired(u64),
 }
 
 impl World {
+    /// The broker is to end then.
+    pub(super) fn plan_crash(&mut self, at: CrashPoint) {
+        if matches!(at, CrashPoint::Retired(_)) {
+            self.loops.iter_mut().for_each(|shard| shard.log.keep_no_retired());
+        }
+        self.crash_at = Some(at);
+    }
+
     /// The broker ends, as by `kill -9` or the loss of power, and starts again.
     pub(super) fn crash(&mut self) -> Checked {
         self.coverage.reach("the broker crashes");
@@ -113,7 +124,13 @@ impl World {
             None => false,
             Some(CrashPoint::Step(step)) => self.step >= step,
             Some(CrashPoint::Log(point)) => self.log_points() >= point,
+            Some(CrashPoint::Retired(count)) => self.retirements() >= count,
         }
+    }
+
+    /// Segments that disks have given up since the last start.
+    fn retirements(&self) -> u64 {
+        self.loops.iter().filter_map(|shard| shard.log.disk()).map(SimDisk::retirements).sum()
     }
 
     /// A shard's thread has ended, since its log cannot be written. The others do not end in the same moment.

@@ -37,6 +37,8 @@ pub struct SimDisk {
     writes: u64,
     retirements: u64,
     reads: u64,
+    /// Retired segments that stay until their files are used again.
+    retired_max: usize,
     /// Segments that fit; `None` for as many as are asked for.
     segments_max: Option<usize>,
     failing: bool,
@@ -58,6 +60,7 @@ impl SimDisk {
             writes: 0,
             retirements: 0,
             reads: 0,
+            retired_max: RETIRED_SEGMENTS_KEPT,
             segments_max: None,
             failing: false,
         }
@@ -93,6 +96,11 @@ impl SimDisk {
         self.segments_max = segments_max;
     }
 
+    /// What is retired goes at once, as from a real folder on a disk that is nearly full.
+    pub fn keep_no_retired(&mut self) {
+        self.retired_max = 0;
+    }
+
     /// Whether every write fails from here on, after some of it is there.
     pub fn set_failing(&mut self, failing: bool) {
         self.failing = failing;
@@ -115,7 +123,7 @@ impl SimDisk {
     pub fn retire(&mut self, segment: SegmentId) {
         self.retired.retain(|known| *known != segment);
         self.retired.push_back(segment);
-        let kept = if self.segments_max.is_some() { 0 } else { RETIRED_SEGMENTS_KEPT };
+        let kept = if self.segments_max.is_some() { 0 } else { self.retired_max };
         while self.retired.len() > kept {
             let oldest = self.retired.pop_front().expect("there are more than are kept");
             self.remove(oldest);

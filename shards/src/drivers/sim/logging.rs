@@ -52,6 +52,11 @@ impl Logging {
         self.disk.iter_mut().for_each(|disk| disk.set_failing(failing));
     }
 
+    /// What is retired goes from the disk at once.
+    pub fn keep_no_retired(&mut self) {
+        self.disk.iter_mut().for_each(SimDisk::keep_no_retired);
+    }
+
     /// The disk, which outlives the thread.
     pub fn take_disk(&mut self) -> Option<SimDisk> {
         self.disk.take()

@@ -31,7 +31,7 @@ pub fn run_crashing(
     bug: Option<Bug>,
 ) -> Result<(Coverage, u64), RunFailure> {
     let mut world = World::new(seed, flavor, bug.map_or(Planted::default(), Planted::bug));
-    world.crash_at = crash;
+    crash.into_iter().for_each(|at| world.plan_crash(at));
     guarded(seed, world, steps)
 }
 
