@@ -40,7 +40,7 @@ impl World {
         for link in &self.links {
             let Some((will, _)) = link.will else { continue };
             let session = link.attached.map(|attached| &self.ledger.sessions[attached.session]);
-            let kept = session.is_some_and(|session| session.promised && link.expiry > 0);
+            let kept = link.greeted && session.is_some_and(|session| session.promised && link.expiry > 0);
             let message = &self.ledger.messages[will as usize];
             let fate = match message.fate {
                 Fate::Due(_) if message.certain => continue,

@@ -183,6 +183,8 @@ pub struct Link {
     pub attached: Option<Attached>,
     /// The broker has let go of it as speaker for its session.
     pub detached: bool,
+    /// It was seen as connected: what its CONNECT says is on disk.
+    pub greeted: bool,
     /// Acknowledgements that the client has not sent yet.
     pub replies: VecDeque<Vec<u8>>,
     /// SUBSCRIBE and UNSUBSCRIBE without answer.
@@ -226,6 +228,7 @@ impl Link {
             last_read: now,
             attached: None,
             detached: false,
+            greeted: false,
             replies: VecDeque::new(),
             requests: BTreeMap::new(),
             stalled: false,

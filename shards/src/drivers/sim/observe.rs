@@ -86,6 +86,9 @@ impl World {
 
     fn connected(&mut self, session: SessionId, view: &SessionView) {
         let session = &mut self.ledger.sessions[session];
+        if let Some(link) = session.link.filter(|_| view.connected) {
+            self.links[link].greeted = true;
+        }
         if !view.connected {
             session.connected_since = None;
         } else if session.connected_since.is_none() {
