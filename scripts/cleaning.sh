@@ -10,7 +10,8 @@
 # CLEANING_SEGMENT  log_segment, default "16 MiB"   CLEANING_LOAD     further flags of the load, such as "--outstanding 10000"
 # CLEANING_BROKER   default: release build's shardmq
 #
-# Broker on CPU 0, generator on CPU 1. Exit code 1: a run failed, nothing was cleaned, or the p99 with cleaning is twice that without.
+# Broker on CPU 0, generator on CPU 1, which does not spin: where the disk interrupts that CPU, what ends a write would wait for the next tick.
+# Exit code 1: a run failed, nothing was cleaned, or the p99 with cleaning is twice that without.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,7 +39,7 @@ cell() {
         "debug: (log_clean: $cleaned))" >"$work/shardmq.ron"
     if launch "$driver" "$port" "${pin_broker[@]}" "$broker" run --config "$work/shardmq.ron" --listen "127.0.0.1:$port" --shards 1 \
         --io "$driver" --log-level debug; then
-        if "$bin/shardmq-bench" --json -p "$port" --broker-pid "$broker_pid" "${pin_bench[@]}" --spin --seconds 1 --stall 30 \
+        if "$bin/shardmq-bench" --json -p "$port" --broker-pid "$broker_pid" "${pin_bench[@]}" --seconds 1 --stall 30 \
             cleaning --rounds "$seconds" "${load[@]}" >"$work/cell.json" 2>"$work/cell.log"; then
             report=$(cat "$work/cell.json")
         else
