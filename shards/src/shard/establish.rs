@@ -6,6 +6,7 @@ use super::deadlines::Deadline;
 use super::session::{Session, SessionKey};
 use super::{CloseMode, ConnectionKey, Shard};
 use crate::base::kept::{CopyNumber, SessionNumber};
+use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::base::time::Time;
 use crate::mesh::{Epoch, Release};
@@ -64,6 +65,7 @@ impl Shard {
         }
         // Nobody resumes under a name that was made up now, even if somebody has guessed it before [MQTT-3.2.2-16].
         let resumes = !connect.clean_start && assigned.is_none() && self.is_own_session(key, existing);
+        let awaited = self.awaited_by_present_connection(existing);
         let (session, present) = self.session_for(now, resumes, (client_id, epoch), existing);
         let was_durable = self.attach(now, key, session, &connect);
         self.leave_will(key, session, &connect);
@@ -73,10 +75,15 @@ impl Shard {
             connack.expect("its size was looked at before the claim");
         self.auto_subscribe(key, session);
         let newest = self.newest_lsn();
-        if ended || newest > before {
-            self.connections.get_mut(key).expect("just attached").last_lsn = newest;
-        }
+        self.connections.get_mut(key).expect("just attached").last_lsn =
+            if ended || newest > before { newest } else { awaited };
         self.await_interest_for_connack(now, key, session, present);
+    }
+
+    /// What the connection waits for whose place is taken: it may have ended a session that the log has not got the end of yet.
+    fn awaited_by_present_connection(&self, existing: Option<SessionKey>) -> Lsn {
+        let present = existing.and_then(|session| self.sessions.get(session)?.connection);
+        present.and_then(|key| self.connections.get(key)).map_or(Lsn::NONE, |present| present.last_lsn)
     }
 
     /// Whether the broker is full and the connection takes nobody's place.

@@ -477,3 +477,20 @@ fn an_id_given_back_early_could_have_two_sessions_after_a_crash() {
     assert!(w.images().iter().all(|image| image.oddities.superseded == 0), "the log was told of its end");
     resumes(&mut w, 0, durable(V5, "ann"));
 }
+
+#[test]
+fn connack_waits_for_the_end_of_the_session_that_whose_place_it_takes_had_ended() {
+    let mut w = World::durable(1);
+    w.connect(0, durable(V5, "ann"));
+    w.places[0].log_held = true;
+    for _ in 0..2 {
+        let ann = w.dial(0, Connect::new(V5, "ann", true));
+        w.run();
+        assert!(w.read(ann).is_empty(), "after a crash the session could be there again");
+    }
+    w.commit(0);
+    w.places[0].log_held = false;
+    w.crash();
+    let (_, said) = back(&mut w, 0, durable(V5, "ann"));
+    assert!(!said[0].contains("present"), "{said:?}");
+}
