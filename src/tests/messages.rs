@@ -140,6 +140,7 @@ fn a_full_retained_store_says_so_and_keeps_what_it_has(driver: Driver) {
     broker.wait_for_log("why", |line| line.contains("the retained store is full").then_some(()));
     let mut large = Client::connect(broker.address(), Version::V311, "large");
     large.publish_retained("state/0", &vec![0; 400_000], QoS::AtMostOnce, true);
+    large.ping(); // it has been published before anybody subscribes
     let mut subscriber = Client::connect(broker.address(), Version::V5, "subscriber");
     subscriber.subscribe("state/#", QoS::AtMostOnce);
     for _ in 0..30 {
