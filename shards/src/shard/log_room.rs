@@ -38,7 +38,7 @@ impl Shard {
     /// Whether the log takes the PUBLISH that is next in the input of `key`.
     #[inline]
     pub(super) fn room_in_log(&mut self, key: ConnectionKey, publish: &Publish<'_>, plan: &Plan) -> LogRoom {
-        if publish.qos == QoS::AtMostOnce || self.log_takes_all() {
+        if publish.qos == QoS::AtMostOnce && !publish.retain || self.log_takes_all() {
             return LogRoom::Yes;
         }
         self.room_in_log_now(key, publish, plan)
@@ -67,6 +67,10 @@ impl Shard {
 
     #[cold]
     fn room_in_log_now(&mut self, key: ConnectionKey, publish: &Publish<'_>, plan: &Plan) -> LogRoom {
+        if publish.qos == QoS::AtMostOnce && self.disk_is_full() {
+            // Nobody can be told: it is delivered, and not retained.
+            return LogRoom::Yes;
+        }
         if self.is_to_be_logged(self.publishing_session(key), publish, plan) {
             self.wait_or_refuse(key)
         } else {
@@ -94,6 +98,10 @@ impl Shard {
     fn is_to_be_logged(&self, session: &Session, publish: &Publish<'_>, plan: &Plan) -> bool {
         // What clears a retained message frees more than it takes.
         let clears = publish.retain && publish.payload.is_empty();
+        if publish.qos == QoS::AtMostOnce {
+            // Of these only the shard that keeps the topic has a record. On another one the lane stands still until there is room.
+            return !clears && self.log.keeps() && plan.keep.is_some_and(|(keeper, _)| keeper == self.id);
+        }
         match publish.packet_id.filter(|_| publish.qos == QoS::ExactlyOnce) {
             // What has been taken is not refused when it comes again.
             Some(packet_id) if session.inbound.is_received(packet_id) => false,

@@ -250,8 +250,8 @@ impl Shard {
     pub(super) fn store_retained(&mut self, now: Time, message: Message, keep: Keep) -> bool {
         let expires = message.expires_at().is_some();
         let alone = message.qos() == QoS::AtMostOnce && self.log.keeps();
-        if alone && !message.payload().is_empty() && !self.has_room_for_retained() {
-            // Delivered all the same: nobody is told that it is kept.
+        if alone && !message.payload().is_empty() && self.disk_is_full() {
+            // Delivered all the same: nobody is told that it is kept. While the disk has only not answered yet publishers wait, and so do the lanes.
             self.retained_refused(now);
             return false;
         }
@@ -268,10 +268,6 @@ impl Shard {
             self.arm_sweep(now);
         }
         true
-    }
-
-    fn has_room_for_retained(&self) -> bool {
-        !self.disk_is_full() && self.log.has_room_for_accepted()
     }
 
     /// Answers queries whose lanes have caught up, and advances replays whose clients can take more.

@@ -2,6 +2,7 @@
 //! and other shards.
 
 use crate::full_disk::{away, drain, fill, give_space, messages, with_space};
+use crate::retained_room::topic_of;
 use crate::verbs::*;
 use crate::world::{Client, World};
 use shardmq_shards::wire::{Connect, ReasonCode, SubscriptionOptions, Version, Will, WillProperties};
@@ -256,4 +257,54 @@ fn a_slow_keeper_elsewhere_parks_publishers() {
     assert_eq!(all, (1..=600).map(|number| format!("PUBACK #{number}")).collect::<Vec<_>>());
     let (away, lines) = w.connect_and_read(1, durable(V5, "away"));
     assert_eq!(drain(&mut w, away, lines), 600);
+}
+
+/// 600 retained messages of QoS 0 by a client of shard 0, each on a topic that `keeper` keeps, whose disk has not said whether there is room. What `bob`
+/// has got of them until then.
+fn flood_retained(w: &mut World, keeper: usize) -> (Client, Vec<String>) {
+    let bob = w.join(0, V5, "bob");
+    w.subscribe(bob, "t/#", Q0);
+    let ann = w.join(0, V5, "ann");
+    w.platters[keeper].late = true;
+    let shards = w.places.len();
+    let payload = "x".repeat(900);
+    for number in 0..600 {
+        w.publish(ann, retained(message(&topic_of(keeper, shards, number), &payload)));
+    }
+    for _ in 0..800 {
+        w.turn_once();
+    }
+    let early = w.read_now(bob);
+    (bob, early)
+}
+
+/// What is only not known to be kept yet is not refused: no QoS 0 publisher could be told.
+#[test]
+fn a_slow_keeper_parks_what_is_to_be_retained_with_qos_0() {
+    for shards in [1, 2] {
+        let keeper = shards - 1;
+        let mut w = with_space(shards, 100);
+        let (bob, early) = flood_retained(&mut w, keeper);
+        assert!((10..500).contains(&early.len()), "{}", early.len());
+        w.platters[keeper].late = false;
+        w.turn_once();
+        let all = [early, w.read(bob)].concat();
+        let told = |number| format!("{} 900 bytes", topic_of(keeper, shards, number));
+        assert_eq!(all, (0..600).map(told).collect::<Vec<_>>(), "in order");
+        assert_eq!((w.count("retained_refused"), w.count("disk_refused")), (0, 0));
+        w.crash();
+        assert_eq!(w.shard(keeper).retained_len(), 600);
+    }
+}
+
+#[test]
+fn what_waits_to_be_retained_with_qos_0_is_delivered_only_when_the_disk_is_full() {
+    let mut w = with_space(1, 100);
+    let (bob, early) = flood_retained(&mut w, 0);
+    (w.platters[0].late, w.platters[0].space) = (false, Some(0));
+    w.turn_once();
+    assert_eq!(early.len() + w.read(bob).len(), 600);
+    assert_eq!((w.count("retained_refused"), w.count("disk_refused")), (600 - early.len() as u64, 0));
+    w.crash();
+    assert_eq!(w.shard(0).retained_len(), early.len());
 }

@@ -8,7 +8,7 @@ use shardmq_shards::shard::End;
 use shardmq_shards::topics::retained::partition;
 
 /// The `number`th topic whose partition is `shard` of `shards`.
-fn topic_of(shard: usize, shards: usize, number: usize) -> String {
+pub fn topic_of(shard: usize, shards: usize, number: usize) -> String {
     let key = HashKey::from_seed(7);
     let topics = (0..).map(|n| format!("t/{n}"));
     topics.filter(|topic| partition(topic, &key, shards).index() == shard).nth(number).expect("endless")
