@@ -109,7 +109,7 @@ impl World {
         self.coverage.reach("a session survives a crash");
         let was_online = record.link.take().map(|link| (link, record.connected_since.take().is_some()));
         // What ended and is back, since nobody was told, owes nothing that came after its end: it is not `alive`.
-        record.ended = None;
+        let is_back = record.ended.take().is_some();
         if let Some(will) = record.delayed_will
             && let Fate::Due(at) = &mut self.ledger.messages[will as usize].fate
         {
@@ -120,6 +120,9 @@ impl World {
         self.clients[client].session = Some(session);
         if let Some(connection) = was_online {
             self.bequeath(session, connection);
+        }
+        if is_back {
+            self.doubt_delayed_wills(session);
         }
         self.seen.insert((home, view.key), (session, view));
         Ok(session)
@@ -143,6 +146,19 @@ impl World {
         (message.fate, message.due_by) = (Fate::Due(record.offline_since + after), now);
         (message.sent, message.arrived, message.of) = (step, Some(step), Some(session));
         message.arrived_at = record.offline_since;
+    }
+
+    /// The session's end is forgotten, which had its will published before its delay was over: perhaps it waits again, and a resume makes it void.
+    fn doubt_delayed_wills(&mut self, session: SessionId) {
+        let of_session = |link: &&Link| link.attached.is_some_and(|attached| attached.session == session);
+        for (will, _) in
+            self.links.iter().filter(of_session).filter_map(|link| link.will).filter(|will| will.1 > 0)
+        {
+            let message = &mut self.ledger.messages[will as usize];
+            if matches!(message.fate, Fate::Due(_)) && !message.certain {
+                message.fate = Fate::Open;
+            }
+        }
     }
 
     /// The session is not there: then it was none that had to last.

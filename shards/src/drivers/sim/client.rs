@@ -179,6 +179,8 @@ pub struct Link {
     pub last_arrived: Time,
     /// When the client last read.
     pub last_read: Time,
+    /// It once read nothing for as long as the broker waits for who takes no byte.
+    pub slow: bool,
     /// The broker's side of it.
     pub attached: Option<Attached>,
     /// The broker has let go of it as speaker for its session.
@@ -226,6 +228,7 @@ impl Link {
             taken: 0,
             last_arrived: now,
             last_read: now,
+            slow: false,
             attached: None,
             detached: false,
             greeted: false,

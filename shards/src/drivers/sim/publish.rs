@@ -146,6 +146,8 @@ impl World {
     ) {
         let message = self.ledger.message(id);
         message.sends += 1;
+        // With QoS 1 it is another one to the broker when it is sent again: of that the logs have nothing yet.
+        message.settled &= message.qos != QoS::AtLeastOnce;
         let message = message.clone();
         let payload = payload_of(id, message.filler);
         let (name, topic_alias) = self.alias(socket, message.topic);

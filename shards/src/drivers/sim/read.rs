@@ -16,6 +16,7 @@ impl World {
     pub(super) fn client_reads(&mut self, socket: SocketId, count: usize) -> Checked {
         let bytes = self.network.socket(socket).receive(count);
         let link = &mut self.links[socket];
+        link.slow |= self.now.since(link.last_read) >= self.profile.limits.write_stall;
         link.last_read = self.now;
         link.inbox.extend(bytes);
         let version = self.clients[link.client].version;
@@ -70,7 +71,8 @@ impl World {
             || link.disconnect_arrived.is_some()
             || self.links.iter().enumerate().any(newer)
             || silent
-            || link.stalled;
+            || link.stalled
+            || link.slow;
         ensure(right, "one owner", || format!("link {socket} was closed for no reason: {link:?}"))
     }
 

@@ -75,6 +75,7 @@ impl World {
     /// Model clients keep to the protocol: whoever is accused of a breach is not at fault.
     fn check_events(&mut self, thread: usize) -> Checked {
         for event in std::mem::take(&mut self.loops[thread].events) {
+            self.trace(|| format!("s{thread} reports {event:?}"));
             let Event::Violation { peer, violation } = &event else { continue };
             let socket = usize::from(peer.port()) - 1024;
             let link = &self.links[socket];
