@@ -11,6 +11,7 @@ use std::time::Duration;
 crate::on_both_drivers![
     what_was_acknowledged_is_there_after_kill_9,
     an_orderly_stop_keeps_as_much_and_says_so,
+    a_stop_in_the_middle_of_the_traffic_gives_nothing_up,
     another_number_of_shards_keeps_everything,
     a_second_broker_on_the_directory_is_refused,
     what_is_kept_is_its_owners_alone,
@@ -117,6 +118,28 @@ fn an_orderly_stop_keeps_as_much_and_says_so(driver: Driver) {
     });
     assert!(!broker.log().iter().any(|line| line.contains("WARN")), "{:?}", broker.log());
     find_it_again(&broker);
+}
+
+/// Neither the log, whose last batch is held for clients that are gone, nor a connection that its client leaves open is waited for until it is given up.
+fn a_stop_in_the_middle_of_the_traffic_gives_nothing_up(driver: Driver) {
+    let data = DataFolder::new();
+    for round in 0..6 {
+        let mut broker = setup(driver, &data).start();
+        let connect = durable(Version::V5, "sleeper");
+        let (mut sleeper, _) = Client::connect_with(broker.address(), &connect);
+        sleeper.subscribe("dreams/#", QoS::ExactlyOnce);
+        if round % 3 != 0 {
+            drop(sleeper);
+        }
+        let mut publisher = Client::connect(broker.address(), Version::V5, "publisher");
+        for n in 0..4 {
+            publisher.publish("dreams/1", &[n], QoS::AtLeastOnce);
+        }
+        drop(publisher);
+        broker.signal(rustix::process::Signal::TERM);
+        assert_eq!(broker.wait_for_exit(PATIENCE).code(), Some(0));
+        assert!(!broker.log().iter().any(|line| line.contains("WARN")), "{:?}", broker.log());
+    }
 }
 
 fn another_number_of_shards_keeps_everything(driver: Driver) {

@@ -86,11 +86,23 @@ impl Seat {
 
     /// When the log wants a turn.
     pub fn log_deadline(&self) -> Option<Time> {
-        match self.log.ending {
+        let own = match self.log.ending {
             Ending::Draining(at) | Ending::Stopping(at) => Some(at),
-            Ending::No => [self.log.retry_at, self.shard.log().held_until()].into_iter().flatten().min(),
-            Ending::Over => None,
-        }
+            Ending::No => self.log.retry_at,
+            Ending::Over => return None,
+        };
+        [own, self.shard.log().held_until()].into_iter().flatten().min()
+    }
+
+    /// Whether the end of the log takes its next step in the next turn: what it waited for, a connection that was closed as the last thing of a
+    /// turn above all, wakes nobody.
+    pub(super) fn log_end_is_due(&self) -> bool {
+        self.shard.log().journal().is_some()
+            && match self.log.ending {
+                Ending::No => self.shard.is_drained(),
+                Ending::Draining(_) | Ending::Stopping(_) => self.shard.is_log_quiet(),
+                Ending::Over => false,
+            }
     }
 
     /// Whether the log's last record is appended: nothing may be handled any more that could append another.

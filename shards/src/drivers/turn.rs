@@ -305,6 +305,7 @@ impl Seat {
     /// Whether the next turn has something to do already.
     pub fn busy(&self) -> bool {
         self.shard.has_work()
+            || self.log_end_is_due()
             || self.port.has_pending()
             || self.port.holds_data() && self.shard.accepts_data()
     }
