@@ -1,4 +1,4 @@
-# Sourced by figures.sh, done-when.sh and durable.sh: a scratch folder, the tools, a release build, one broker at a time.
+# Sourced by the other scripts: a scratch folder, the tools, a release build, who runs on which CPU, one broker at a time.
 # shellcheck shell=bash
 
 work=$(mktemp -d)
@@ -27,6 +27,38 @@ build_release() {
     cargo build --release --bin shardmq --bin shardmq-bench --bin shardmq-ledger --workspace >&2
     bin=${CARGO_TARGET_DIR:-target}/release
     ulimit -n "$(ulimit -Hn)"
+}
+
+# Builds them, unless SHARDMQ (and LEDGER, where $1 says ledger) name other binaries.
+need_binaries() {
+    if [ -z "${SHARDMQ:-}" ] || [ "${1:-}" = ledger ] && [ -z "${LEDGER:-}" ]; then
+        build_release
+        SHARDMQ=${SHARDMQ:-$bin/shardmq} LEDGER=${LEDGER:-$bin/shardmq-ledger}
+    fi
+}
+
+# The drivers that $1 means: glommio, epoll, or both.
+drivers_of() {
+    case $1 in
+    both) echo glommio epoll ;;
+    glommio | epoll) echo "$1" ;;
+    *) echo "no driver is called $1: glommio, epoll or both" >&2; return 2 ;;
+    esac
+}
+
+# Sets data to a new folder in $1, which lies on the disk that is meant; it goes with the script.
+make_data_folder() {
+    mkdir -p "$1"
+    data=$(mktemp -d "$1/run.XXXXXX")
+    trap 'stop_broker; rm -rf "$work" "$data"' EXIT
+}
+
+# Broker on CPU 0, generator on CPU 1, where there are two: sets pin_broker (a prefix) and pin_bench (arguments).
+pin_to_cpus() {
+    pin_broker=() pin_bench=()
+    if [ "$(nproc)" -ge 2 ]; then
+        pin_broker=(taskset -c 0) pin_bench=(--cpu 1)
+    fi
 }
 
 free_port() {

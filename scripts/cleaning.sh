@@ -21,14 +21,8 @@ source scripts/broker.sh
 need_tools taskset python3
 build_release
 broker=${CLEANING_BROKER:-$bin/shardmq}
-data=${CLEANING_DIR:-${CARGO_TARGET_DIR:-target}/cleaning}
-mkdir -p "$data"
-data=$(mktemp -d "$data/run.XXXXXX")
-trap 'stop_broker; rm -rf "$work" "$data"' EXIT
-pin_broker=() pin_bench=()
-if [ "$(nproc)" -ge 2 ]; then
-    pin_broker=(taskset -c 0) pin_bench=(--cpu 1)
-fi
+make_data_folder "${CLEANING_DIR:-${CARGO_TARGET_DIR:-target}/cleaning}"
+pin_to_cpus
 
 # Measures driver $1 with cleaning $2 (true, false).
 cell() {

@@ -31,19 +31,15 @@ source scripts/broker.sh
 need_tools taskset python3
 build_release
 broker=${DURABLE_BROKER:-$bin/shardmq}
-data=${DURABLE_DIR:-${CARGO_TARGET_DIR:-target}/durable}
-mkdir -p "$data"
-data=$(mktemp -d "$data/run.XXXXXX")
-trap 'stop_broker; rm -rf "$work" "$data"' EXIT
+make_data_folder "${DURABLE_DIR:-${CARGO_TARGET_DIR:-target}/durable}"
 mosquitto=$(command -v mosquitto || ls /usr/sbin/mosquitto 2>/dev/null || true)
 if [[ " $peers " == *" mosquitto "* && -z "$mosquitto" ]]; then
     echo "mosquitto is not installed (apt-get install mosquitto), or leave it out with DURABLE_PEERS" >&2
     exit 2
 fi
-pin_broker=("${prefix[@]}") pin_bench=()
-if [ "$(nproc)" -ge 2 ] && [ "$shards" = 1 ]; then
-    pin_broker+=(taskset -c 0) pin_bench=(--cpu 1)
-fi
+pin_broker=() pin_bench=()
+[ "$shards" != 1 ] || pin_to_cpus
+pin_broker=("${prefix[@]}" "${pin_broker[@]}")
 
 # Sets command and address for peer $1 on port $2; its data are in $data/now.
 command_of() {

@@ -40,12 +40,8 @@ if [[ " $brokers " == *" mosquitto "* && -z "$mosquitto" ]]; then
     echo "mosquitto is not installed (apt-get install mosquitto), or leave it out with FIGURES_BROKERS" >&2
     exit 2
 fi
-pin_broker=() pin_bench=()
-if [ "$(nproc)" -ge 2 ]; then
-    pin_broker=(taskset -c 0) pin_bench=(--cpu 1)
-else
-    echo "only one CPU: broker and generator share it, the figures are worth little" >&2
-fi
+pin_to_cpus
+[ "$(nproc)" -ge 2 ] || echo "only one CPU: broker and generator share it, the figures are worth little" >&2
 build_release
 
 # Starts broker $1 on port $2.

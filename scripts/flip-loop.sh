@@ -13,13 +13,9 @@ cd "$(dirname "$0")/.."
 . scripts/broker.sh
 
 rounds=${1:-1000}
-drivers=${2:-both}
-[ "$drivers" != both ] || drivers="glommio epoll"
+drivers=$(drivers_of "${2:-both}")
 need_tools python3
-if [ -z "${SHARDMQ:-}" ]; then
-    build_release
-    SHARDMQ=$bin/shardmq
-fi
+need_binaries
 
 arguments=(--rounds "$rounds")
 [ "$rounds" != prove ] || arguments=(--rounds 5 --bits 40 --prove)

@@ -12,14 +12,10 @@ cd "$(dirname "$0")/.."
 . scripts/broker.sh
 
 rounds=${1:-10}
-drivers=${2:-both}
-[ "$drivers" != both ] || drivers="glommio epoll"
+drivers=$(drivers_of "${2:-both}")
 [ "$(id -u)" = 0 ] || { echo "full-loop: needs root to mount a small file system" >&2; exit 2; }
 need_tools python3 mount
-if [ -z "${SHARDMQ:-}" ]; then
-    build_release
-    SHARDMQ=$bin/shardmq
-fi
+need_binaries
 
 failed=0
 for driver in $drivers; do

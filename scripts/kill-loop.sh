@@ -13,13 +13,8 @@ cd "$(dirname "$0")/.."
 . scripts/broker.sh
 
 rounds=${1:-50}
-drivers=${2:-both}
-[ "$drivers" != both ] || drivers="glommio epoll"
-
-if [ -z "${SHARDMQ:-}" ] || [ -z "${LEDGER:-}" ]; then
-    build_release
-    SHARDMQ=${SHARDMQ:-$bin/shardmq} LEDGER=${LEDGER:-$bin/shardmq-ledger}
-fi
+drivers=$(drivers_of "${2:-both}")
+need_binaries ledger
 
 # Limits above what a session that is offline over several rounds gets queued; segments that a start makes in no time.
 write_config() {

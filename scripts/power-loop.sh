@@ -15,18 +15,14 @@ cd "$(dirname "$0")/.."
 . scripts/broker.sh
 
 rounds=${1:-100}
-drivers=${2:-both}
+drivers=$(drivers_of "${2:-both}")
 ways=${3:-all}
-[ "$drivers" != both ] || drivers="glommio epoll"
 [ "$ways" != all ] || ways="direct buffered new-segments"
 
 [ "$(id -u)" = 0 ] || { echo "power-loop: needs root for a loop device, a mount and EXT4_IOC_SHUTDOWN" >&2; exit 2; }
-need_tools mkfs.ext4 losetup mount python3
+need_tools mkfs.ext4 losetup mount mountpoint python3
 
-if [ -z "${SHARDMQ:-}" ] || [ -z "${LEDGER:-}" ]; then
-    build_release
-    SHARDMQ=${SHARDMQ:-$bin/shardmq} LEDGER=${LEDGER:-$bin/shardmq-ledger}
-fi
+need_binaries ledger
 
 disk=$work/disk
 mkdir "$disk"
@@ -47,7 +43,8 @@ fresh_disk() {
 }
 
 cut_power="python3 scripts/crash/power_cut.py $disk"
-restore_power="umount $disk && mount -o loop $work/image $disk"
+# A ring gives its files back a little after its process has ended.
+restore_power="for _ in \$(seq 100); do umount $disk 2>$work/umount && break; sleep 0.05; done; ! mountpoint -q $disk && mount -o loop $work/image $disk"
 
 failed=0
 for driver in $drivers; do
