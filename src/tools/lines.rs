@@ -162,6 +162,7 @@ impl SessionLine {
             next_copy: CopyNumber(copies.len() as u64),
             written: Default::default(),
             head: Default::default(),
+            again: Default::default(),
             away: Default::default(),
             copies,
         })

@@ -81,6 +81,7 @@ fn image() -> ShardImage {
         next_copy: CopyNumber(3),
         written: Default::default(),
         head: Default::default(),
+        again: Default::default(),
         away: Default::default(),
     };
     image.sessions.insert(SessionNumber(1), session);

@@ -17,6 +17,11 @@ impl CopyNumber {
     pub fn next(self) -> CopyNumber {
         CopyNumber(self.0 + 1)
     }
+
+    /// The number of the copy before this one, unless this is the first.
+    pub fn before(self) -> Option<CopyNumber> {
+        self.0.checked_sub(1).map(CopyNumber)
+    }
 }
 
 /// A message whose body this shard's log has, as the shard's table of bodies names it. Never 0, so that a copy that the log does not have

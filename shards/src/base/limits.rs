@@ -190,30 +190,38 @@ pub const QUEUE_RECORD_COPIES: usize = 256;
 
 /// Parts of its live bytes that a log may have on disk, in eighths, with a segment more, before its shard asks for its turn to clean it.
 pub const CLEAN_FROM_EIGHTHS: u64 = 11;
-/// Parts of its live bytes that a log may have on disk, in eighths, with one segment and a quarter more, before its shard cleans it without waiting for
-/// its turn. With what a round writes again before it gives anything back, and what comes meanwhile, the log stays below twice the live bytes and two segments.
-pub const CLEAN_LATE_EIGHTHS: u64 = 13;
+/// Parts of its live bytes that a log may have on disk, in eighths, with one segment and a half more, before its shard cleans it without waiting for
+/// its turn, and in larger slices: above what a log has that is cleaned as it grows, below twice the live bytes and two segments.
+pub const CLEAN_LATE_EIGHTHS: u64 = 14;
 /// One part in so many of a log that a round of cleaning frees, unless a single segment is more: less would look at everything too often, more would
 /// need too much room before it gives any back.
 pub const CLEAN_ROUND_PART: u64 = 16;
 /// One part in so many of its live bytes that a log on a full disk may have more before it is cleaned: what is freed is what publishers wait for.
 pub const CLEAN_LOW_PART: u64 = 8;
-/// Bytes that cleaning writes again for each byte that is appended meanwhile: what grows during one time through all that is live is an eighth of it.
-pub const CLEAN_PACE: u64 = 8;
-/// Bytes that cleaning writes again in a turn in which nothing is appended: some ten microseconds.
-pub const CLEAN_TURN_BYTES_MIN: u64 = 32 * 1024;
-/// Bytes that cleaning writes again in a turn: some hundred microseconds.
-pub const CLEAN_TURN_BYTES_MAX: u64 = 128 * 1024;
-/// Bytes that cleaning writes again in a turn when the log is late: a millisecond, rather than no bound.
-pub const CLEAN_LATE_TURN_BYTES_MAX: u64 = 1024 * 1024;
-/// Places that cleaning looks at in a turn in which nothing is appended: some ten microseconds.
-pub const CLEAN_TURN_LOOKS_MIN: u64 = 1024;
-/// Places that cleaning looks at in a turn: some ten microseconds more.
-pub const CLEAN_TURN_LOOKS_MAX: u64 = 8 * 1024;
-/// Places that cleaning looks at in a turn when the log is late: some hundred microseconds.
-pub const CLEAN_LATE_TURN_LOOKS_MAX: u64 = 32 * 1024;
+/// One part in so many of what a round frees that it has to gain: else the next one waits, until one part in so many of what it wrote is appended.
+pub const CLEAN_GAIN_PART: u64 = 8;
+/// The same for a log that is late: the bound counts more.
+pub const CLEAN_LATE_REST_PART: u64 = 64;
+/// What is left of the bound would be enough for so many times through all that lives: one would be over just before it is met, and late by then.
+pub const CLEAN_AHEAD_PARTS: u64 = 2;
+/// Work of cleaning: as many places looked at as take as long as a record that is written again, without its bytes.
+pub const CLEAN_RECORD_WORK: u64 = 24;
+/// Bytes of a record that take as long as looking at a place.
+pub const CLEAN_WORK_BYTES: u64 = 64;
+/// The same for a copy in a queue: its bytes are few, but its message has to be found, which lies anywhere.
+pub const CLEAN_COPY_WORK: u64 = 48;
+/// Work of cleaning in a turn in which others append nothing, and the least that a turn begins: some ten microseconds. What it writes goes to disk with a
+/// block of its own where nobody else writes.
+pub const CLEAN_TURN_WORK_IDLE: u64 = 8 * 1024;
+/// Work that a turn owes in which they do, at least: some microseconds.
+pub const CLEAN_TURN_WORK_MIN: u64 = 512;
+/// Work of cleaning in a turn, at most, and in one in which others append nothing while the log is late: one or two hundred microseconds, a part of
+/// what the others' work in it takes.
+pub const CLEAN_TURN_WORK_MAX: u64 = 32 * 1024;
+/// What a turn of a log that is late may do, and what may be owed: less than a millisecond, since the bound counts more.
+pub const CLEAN_LATE_TURN_WORK_MAX: u64 = 128 * 1024;
 /// Bytes that wait to be written when cleaning waits for the disk: what others append is not behind more.
-pub const CLEAN_AHEAD_BYTES_MAX: usize = 256 * 1024;
+pub const CLEAN_AHEAD_BYTES_MAX: usize = 1024 * 1024;
 /// The same for a log that is late.
 pub const CLEAN_LATE_AHEAD_BYTES_MAX: usize = LOG_BATCH_BYTES_MAX;
 /// Bytes of a copy in the record of a queue.

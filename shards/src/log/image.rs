@@ -136,8 +136,10 @@ pub struct SessionImage {
     pub next_copy: CopyNumber,
     /// Where the last head lies with which the whole of it begins.
     pub written: Written,
-    /// Where its last head lies: the whole of it, if its queue follows to the end.
+    /// Where its last head lies.
     pub head: Written,
+    /// Where the head lies behind which its queue is being written again: the whole of it, if that goes on to the beginning of the queue.
+    pub again: Written,
     /// From which of its copies on it has had no connection.
     pub away: Away,
 }

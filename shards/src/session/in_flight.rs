@@ -13,7 +13,7 @@
 //! A QoS 2 message that the log has is *held* at first: it has its packet id and its place, and goes out when the log says so. Those behind it
 //! wait for it, QoS 1 too, since all go again in the order in which they went first [MQTT-4.6.0-1].
 
-use super::{PendingCopy, Restored};
+use super::{Kept, PendingCopy, Restored};
 use crate::base::kept::CopyNumber;
 use crate::base::limits::IN_FLIGHT_SPAN_FACTOR;
 use crate::base::planted::{Bug, Planted};
@@ -98,17 +98,22 @@ impl InFlight {
         }
     }
 
-    /// What the log has of it, as it is to be restored.
-    pub(super) fn to_be_restored(&self) -> impl Iterator<Item = Restored> {
+    /// What the log has of it, with the packet ids that it knows.
+    pub(super) fn kept(&self) -> impl Iterator<Item = Kept<'_>> {
         let slots = self.slots.iter().enumerate();
         slots.filter_map(|(at, slot)| {
             let packet_id = self.first.plus(at);
             match &slot.as_ref()?.state {
-                State::Puback(copy) => copy.kept.map(|_| Restored::Queued(copy.clone())),
-                State::Pubrec(copy) => copy.kept.map(|_| Restored::Started(packet_id, copy.clone())),
-                State::Pubcomp(number) => number.map(|number| Restored::Arrived(packet_id, number)),
+                State::Puback(copy) => copy.kept.map(|_| Kept::Copy(copy, None)),
+                State::Pubrec(copy) => copy.kept.map(|_| Kept::Copy(copy, Some(packet_id))),
+                State::Pubcomp(number) => number.map(|number| Kept::Arrived(packet_id, number)),
             }
         })
+    }
+
+    /// Packet ids from the oldest in use to the newest.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
     }
 
     /// Messages not finished.

@@ -116,6 +116,12 @@ impl Paged {
         gone
     }
 
+    /// The last first, from `through` on.
+    pub(super) fn back_from(&self, through: CopyNumber) -> impl Iterator<Item = &PagedCopy> {
+        let end = self.copies.partition_point(|copy| copy.kept.number <= through);
+        self.copies.range(..end).rev()
+    }
+
     /// What is there now came before the client unsubscribed something.
     pub(super) fn note_unsubscribed(&mut self) {
         if let Some(last) = self.copies.back() {

@@ -61,16 +61,6 @@ impl Outbound {
     }
 }
 
-impl Outbound {
-    /// The copies that the log has, as it is to have them, in no order.
-    pub fn to_be_restored(&self) -> Vec<Restored> {
-        let waiting = self.waiting.iter().flat_map(|waiting| waiting.copies());
-        let waiting = waiting.filter(|copy| copy.kept.is_some()).cloned().map(Restored::Queued);
-        let paged = self.paged().cloned().map(Restored::Paged);
-        self.in_flight.to_be_restored().chain(waiting).chain(paged).collect()
-    }
-}
-
 /// How many of the copies were or may have been started: all up to the last with a packet id, and what follows without a record, up to the window.
 fn in_flight(copies: &[Restored], window: u16) -> usize {
     let started = copies.iter().rposition(|copy| copy.packet_id().is_some()).map_or(0, |last| last + 1);

@@ -2,8 +2,8 @@
 //! no room for stays on disk, if the log has it.
 
 use super::paged::Paged;
-use super::{PagedCopy, PendingCopy};
-use crate::base::kept::KeptCopy;
+use super::{Kept, PagedCopy, PendingCopy};
+use crate::base::kept::{CopyNumber, KeptCopy};
 use crate::base::limits::Limits;
 use crate::base::time::Time;
 use crate::wire::QoS;
@@ -166,6 +166,14 @@ impl Waiting {
     /// Every copy in memory.
     pub(super) fn copies(&self) -> impl Iterator<Item = &PendingCopy> {
         self.acknowledged.iter().chain(&self.unacknowledged)
+    }
+
+    /// Those of QoS 1 and 2 that the log has, the last first, from `through` on: they wait in the order of their numbers.
+    pub(super) fn kept_back_from(&self, through: CopyNumber) -> impl Iterator<Item = Kept<'_>> {
+        let is_before = |kept: Option<KeptCopy>| kept.is_none_or(|kept| kept.number <= through);
+        let in_memory = self.acknowledged.partition_point(|copy| is_before(copy.kept));
+        let in_memory = self.acknowledged.range(..in_memory).rev().filter(|copy| copy.kept.is_some());
+        self.paged.back_from(through).map(Kept::Paged).chain(in_memory.map(|copy| Kept::Copy(copy, None)))
     }
 
     /// Drops the QoS 0 copies; how many those were.

@@ -7,12 +7,14 @@
 
 use super::Shard;
 use super::cleaning_low::LowPass;
+use super::cleaning_pace::Share;
 use super::cleaning_turn::Turn;
 use super::read_again::BodyReads;
+use super::session::SessionKey;
+use crate::base::kept::CopyNumber;
 use crate::base::limits::{
-    CLEAN_AHEAD_BYTES_MAX, CLEAN_FROM_EIGHTHS, CLEAN_LATE_AHEAD_BYTES_MAX, CLEAN_LATE_EIGHTHS,
-    CLEAN_LATE_TURN_BYTES_MAX, CLEAN_LATE_TURN_LOOKS_MAX, CLEAN_PACE, CLEAN_ROUND_PART, CLEAN_TURN_BYTES_MAX,
-    CLEAN_TURN_BYTES_MIN, CLEAN_TURN_LOOKS_MAX, CLEAN_TURN_LOOKS_MIN,
+    CLEAN_AHEAD_BYTES_MAX, CLEAN_FROM_EIGHTHS, CLEAN_GAIN_PART, CLEAN_LATE_AHEAD_BYTES_MAX,
+    CLEAN_LATE_EIGHTHS, CLEAN_LATE_REST_PART, CLEAN_ROUND_PART,
 };
 use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::planted::Bug;
@@ -36,7 +38,9 @@ pub(super) struct Cleaning {
     /// No round is begun.
     off: bool,
     /// The log has more than it should, and is cleaned faster.
-    late: bool,
+    pub(super) late: bool,
+    /// Work that earlier turns were to do.
+    pub(super) owed: u64,
     rounds: u64,
     /// What the log had appended at the end of the last turn, and what it has for cleaning alone since.
     pub(super) appended: u64,
@@ -57,11 +61,17 @@ pub(super) struct Round {
     settled: Box<[Lsn]>,
     /// When it began: bytes of the log, and what others than cleaning had appended.
     began: (u64, u64),
+    /// What cleaning had written again then.
+    pub(super) again: u64,
+    /// Bytes of the sessions, and their queues, whose heads lie in the segments that go: they may be more than those have.
+    pub(super) sessions: u64,
 }
 
 /// What is looked at, in this order, and how far the looking has come.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Stage {
+    /// Sessions from this place of their table on, for how much of them is to be written.
+    Weigh(usize),
     /// Bodies from this place of their table on. Before the queues that name them.
     Bodies(usize),
     /// Bodies that are on disk only are being read.
@@ -70,6 +80,8 @@ pub(super) enum Stage {
     Lost(usize),
     /// Sessions from this place of their table on.
     Sessions(usize),
+    /// The rest of this session's queue, up to this copy; then those behind it.
+    Queue(SessionKey, CopyNumber),
     /// Retained messages behind this topic.
     Retained(Option<Box<str>>),
     /// Outbox entries behind this one.
@@ -84,25 +96,6 @@ pub(super) enum Stage {
     FanOuts,
     /// All is appended, and on disk when this is.
     Committing(Lsn),
-}
-
-/// What a turn may still do for cleaning.
-pub(super) struct Share {
-    looks: u64,
-    /// What the log may have appended.
-    appended_max: u64,
-}
-
-impl Share {
-    /// So many were looked at.
-    pub(super) fn look(&mut self, looks: usize) {
-        self.looks = self.looks.saturating_sub(looks as u64);
-    }
-
-    /// So much is going to be appended.
-    pub(super) fn charge(&mut self, bytes: u32) {
-        self.appended_max = self.appended_max.saturating_sub(bytes.into());
-    }
 }
 
 impl Shard {
@@ -126,17 +119,17 @@ impl Shard {
         }
         let appended = self.log.appended_bytes() - self.cleaning.appended;
         self.cleaning.low_pass.count(appended);
-        self.cleaning.late = self.excess_over(CLEAN_LATE_EIGHTHS, 5) > 0;
+        self.cleaning.late = self.excess_over(CLEAN_LATE_EIGHTHS, 6) > 0;
         if self.cleaning.round.is_none() {
             self.cleaning.round = self.begin_round();
         }
         if let Some(mut round) = self.cleaning.round.take() {
             self.narrow(&mut round);
-            if !self.waits_for_disk() {
-                let (mut share, before) = (self.share_of(appended), self.log.appended_bytes());
-                while self.has_share(&mut share) && self.step(&mut round, &mut share) {}
-                self.cleaning.again += self.log.appended_bytes() - before;
-            }
+            let mut share = self.take_share(appended, &round);
+            let before = self.log.appended_bytes();
+            while share.left() > 0 && self.log.has_room_to_clean() && self.step(&mut round, &mut share) {}
+            self.cleaning.owed += share.left();
+            self.cleaning.again += self.log.appended_bytes() - before;
             if self.can_end(&round) {
                 self.end(&round);
             } else {
@@ -152,8 +145,9 @@ impl Shard {
         let freed = before - self.used_log_bytes();
         let again = (before - round.began.0).saturating_sub(others - round.began.1);
         // What lives is only estimated. Where nearly all of what went lives, the log is gone through no faster than it grows.
-        let gains = again < freed - freed / CLEAN_PACE;
-        self.cleaning.rests_until = if gains { 0 } else { others + again / CLEAN_PACE };
+        let gains = again < freed - freed / CLEAN_GAIN_PART;
+        let rest = if self.cleaning.late { again / CLEAN_LATE_REST_PART } else { again / CLEAN_GAIN_PART };
+        self.cleaning.rests_until = if gains { 0 } else { others + rest };
         self.cleaning.rounds += 1;
         self.cleaning.turn.give_back();
     }
@@ -188,7 +182,7 @@ impl Shard {
         self.fan_out.oldest() < round.fan_outs
     }
 
-    fn waits_for_disk(&self) -> bool {
+    pub(super) fn waits_for_disk(&self) -> bool {
         let max = if self.cleaning.late { CLEAN_LATE_AHEAD_BYTES_MAX } else { CLEAN_AHEAD_BYTES_MAX };
         self.log.unwritten_bytes() > max || !self.log.has_room_to_clean()
     }
@@ -209,7 +203,7 @@ impl Shard {
     fn wanted_through(&self) -> Option<SegmentId> {
         let (used, more) = (self.used_log_bytes(), self.excess_over(CLEAN_FROM_EIGHTHS, 4));
         let rests = self.cleaning.off || self.appended_by_others() < self.cleaning.rests_until;
-        self.log.full_through(more.max(used / CLEAN_ROUND_PART)).filter(|_| more > 0 && !rests)
+        self.log.full_through(used / CLEAN_ROUND_PART).filter(|_| more > 0 && !rests)
     }
 
     /// A round, if one is wanted and the shard may begin it. One without room waits for nobody.
@@ -225,30 +219,11 @@ impl Shard {
             return None;
         }
         let settled = (0..self.peers.len()).map(|shard| self.marks.newest(ShardId::new(shard))).collect();
-        let (stage, fan_outs) = (Stage::Bodies(0), self.fan_out.next_number);
-        let began = (self.used_log_bytes(), self.appended_by_others());
-        Some(Round { through, stage, fan_outs, settled, began })
-    }
-
-    /// What this turn may do: more, the more it has appended, so that a round is at its end before that is much.
-    fn share_of(&self, appended: u64) -> Share {
-        let (bytes_max, looks_max) = if self.cleaning.late {
-            (CLEAN_LATE_TURN_BYTES_MAX, CLEAN_LATE_TURN_LOOKS_MAX)
-        } else {
-            (CLEAN_TURN_BYTES_MAX, CLEAN_TURN_LOOKS_MAX)
-        };
-        let bytes = (appended * CLEAN_PACE).clamp(CLEAN_TURN_BYTES_MIN, bytes_max);
-        let places = self.bodies.places() + self.sessions.slots() + self.retained.store.len();
-        let segment = self.log.journal().map_or(1, |journal| journal.segment_bytes());
-        let looks = appended.saturating_mul(places as u64).saturating_mul(CLEAN_PACE) / segment;
-        Share {
-            looks: looks.clamp(CLEAN_TURN_LOOKS_MIN, looks_max),
-            appended_max: self.log.appended_bytes() + bytes,
-        }
-    }
-
-    fn has_share(&self, share: &mut Share) -> bool {
-        share.looks > 0 && self.log.appended_bytes() < share.appended_max && self.log.has_room_to_clean()
+        let (stage, fan_outs) = (Stage::Weigh(0), self.fan_out.next_number);
+        let (used, again) = (self.used_log_bytes(), self.cleaning.again);
+        let began = (used, self.appended_by_others());
+        self.cleaning.owed = 0;
+        Some(Round { through, stage, fan_outs, settled, began, again, sessions: 0 })
     }
 
     /// Looks at something, and writes it again if it lies in a segment that goes. False: there is nothing to do before something else has happened.
@@ -258,9 +233,11 @@ impl Shard {
             stage @ Stage::Bodies(_) if self.cleaning.reads.are_many() => return wait(round, stage),
             stage @ Stage::BodyReads if self.cleaning.reads.is_waiting() => return wait(round, stage),
             Stage::BodyReads => self.after_bodies(),
+            Stage::Weigh(from) => self.weigh_sessions(from, through, &mut round.sessions, share),
             Stage::Lost(from) => self.clean_lost(from, share),
             Stage::Bodies(from) => self.clean_bodies(from, through, share),
             Stage::Sessions(from) => self.clean_sessions(from, through, share),
+            Stage::Queue(session, upto) => self.clean_queue(session, upto, share),
             Stage::Retained(behind) => self.clean_retained(behind, through, share),
             Stage::Outbox(behind) => self.clean_outbox(behind, through, share),
             Stage::Delayed(behind) => self.clean_delayed(behind, through, share),

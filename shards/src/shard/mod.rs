@@ -29,6 +29,7 @@ mod authenticate;
 mod auto_subscribe;
 mod cleaning;
 mod cleaning_low;
+mod cleaning_pace;
 mod cleaning_turn;
 mod connack;
 mod connect;

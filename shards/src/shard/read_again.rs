@@ -4,7 +4,8 @@
 //! cannot be read is lost with its segment: each session drops its copies of it, tells, and keeps the rest of its queue.
 
 use super::Shard;
-use super::cleaning::{Share, Stage};
+use super::cleaning::Stage;
+use super::cleaning_pace::Share;
 use super::session::SessionKey;
 use super::written_again::STRIDE;
 use crate::base::kept::BodyKey;
@@ -61,7 +62,7 @@ impl Shard {
     pub(super) fn read_again(&mut self, key: BodyKey, share: &mut Share) {
         let place =
             self.bodies.get(key).place.expect("a message that is not in memory has its place on disk");
-        share.charge(place.bytes);
+        share.record(place.bytes as usize);
         let reads = &mut self.cleaning.reads;
         reads.gathered.push((key, place));
         reads.gathered_bytes = reads.gathered_bytes.saturating_add(place.bytes);

@@ -1,11 +1,12 @@
 //! What cleaning writes again: each thing as a whole, as it is now.
 
 use super::Shard;
-use super::cleaning::{Share, Stage};
+use super::cleaning::Stage;
+use super::cleaning_pace::Share;
 use super::session::{Session, SessionKey};
 use super::session_log::head;
 use super::will_queue::KeptMessage;
-use crate::base::kept::{BodyKey, CopyNumber, KeptCopy, ParkedId, Written};
+use crate::base::kept::{BodyKey, CopyNumber, ParkedId, Written};
 use crate::base::limits::QUEUE_RECORD_COPIES;
 use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
@@ -15,7 +16,7 @@ use crate::log::{
     ParkedRecord, Record, SessionRecord,
 };
 use crate::mesh::SharedGroup;
-use crate::session::{Identifiers, PendingCopy, Restored};
+use crate::session::{Identifiers, Kept, PendingCopy};
 use crate::topics::TopicFilter;
 use crate::wire::{Message, QoS};
 use smallvec::SmallVec;
@@ -41,7 +42,10 @@ impl Shard {
         let body = self.bodies.get(key);
         if body.written().is_within(through) && !self.planted.is(Bug::BodyNotWrittenAgain) {
             match body.message.clone() {
-                Some(message) => self.write_body_again(key, &message),
+                Some(message) => {
+                    share.record(message.payload().len());
+                    self.write_body_again(key, &message);
+                }
                 None => self.read_again(key, share),
             }
         }
@@ -66,13 +70,14 @@ impl Shard {
         share.look(next - from);
         let session = self.sessions.get(key).expect("found just now");
         if session.is_durable() && session.written.is_within(through) {
-            self.write_session_again(key);
+            return self.write_session_again(key, share);
         }
         Stage::Sessions(next)
     }
 
-    /// In one go: its size is bounded by the limits of one client. The end of its queue comes first: when the beginning is there, all of it is.
-    fn write_session_again(&mut self, key: SessionKey) {
+    /// Its head and its filters in one go: the limits of one client bound them. Then its queue, in parts, from its end to its beginning: when that
+    /// is there, all of it is. What becomes of a part before the next is written comes behind the one or is in the other.
+    fn write_session_again(&mut self, key: SessionKey, share: &mut Share) -> Stage {
         let at = self.log.written();
         self.weigh_anew(key, at);
         let session = self.sessions.get(key).expect("the caller has it");
@@ -82,76 +87,73 @@ impl Shard {
             received: Cow::Borrowed(&received),
             ..head(session, false)
         }));
-        let filters: Vec<Box<str>> = self.topics.filters(&session.filters).map(Into::into).collect();
+        share.record(0);
+        let (filters, end) = (self.topics.filters(&session.filters), session.next_copy);
+        let filters: Vec<Box<str>> = filters.map(Into::into).collect();
         for text in &filters {
             let filter = TopicFilter::new(text).expect("it is subscribed");
             let held = self.topics.subscription(key, filter).expect("it is subscribed");
             let granted = (held.options, held.identifier());
             self.weigh_filter(key, text);
             self.log_subscribed(key, filter, granted, self.holds_exclusive(key, filter));
+            share.record(0);
         }
-        self.write_queue_again(key);
+        // The first part in the same turn: it belongs to this head, and not to one that a CONNECT brings meanwhile.
+        self.clean_queue(key, end, share)
     }
 
-    fn write_queue_again(&mut self, key: SessionKey) {
-        let session = self.sessions.get(key).expect("the caller has it");
-        let mut copies: Vec<(BodyId, CopyEntry)> = session
-            .outbound
-            .to_be_restored()
-            .into_iter()
-            .map(|copy| self.copy_entry(session, copy))
-            .collect();
-        copies.sort_unstable_by_key(|(_, copy)| copy.number);
-        let mut through = session.next_copy;
-        let mut left = copies.as_slice();
-        loop {
-            let (rest, some) = left.split_at(left.len().saturating_sub(QUEUE_RECORD_COPIES));
-            let from = if rest.is_empty() { CopyNumber::default() } else { some[0].1.number };
-            let session = session.number;
-            self.log.append(&Record::Queue { session, from, through, copies: Cow::Borrowed(some) });
-            let Some((_, last)) = rest.last() else { return };
-            (left, through) = (rest, last.number);
-        }
+    /// The part of the session's queue that ends with `through`, unless the log has lost the session meanwhile.
+    pub(super) fn clean_queue(&mut self, key: SessionKey, through: CopyNumber, share: &mut Share) -> Stage {
+        let next = Stage::Sessions(key.index() + 1);
+        let Some(session) = self.sessions.get(key).filter(|session| session.is_durable()) else {
+            return next;
+        };
+        share.look(session.outbound.in_flight_slots());
+        let kept = session.outbound.kept_through(through, QUEUE_RECORD_COPIES);
+        share.copies(1 + kept.len());
+        let from = match kept.first() {
+            Some(first) if kept.len() == QUEUE_RECORD_COPIES => first.number(),
+            _ => CopyNumber::default(),
+        };
+        let copies: Vec<_> = kept.iter().map(|kept| self.entry_of(session, kept)).collect();
+        let session = session.number;
+        self.log.append(&Record::Queue { session, from, through, copies: Cow::Owned(copies) });
+        from.before().map_or(next, |before| Stage::Queue(key, before))
     }
 
     /// Copies that wait are others than the log has them: it takes them as they are.
     pub(super) fn record_revised(&mut self, key: SessionKey, copies: Vec<PendingCopy>) {
         for copy in copies {
             let session = self.sessions.get(key).expect("the caller has it");
-            let (body, copy) = self.copy_entry(session, Restored::Queued(copy));
+            let (body, copy) = self.entry_of(session, &Kept::Copy(&copy, None));
             let (parked, copies, last) = (None, Cow::Borrowed(slice::from_ref(&copy)), false);
             self.log.append(&Record::Copies(CopiesRecord { body, parked, copies, last }));
         }
     }
 
-    fn copy_entry(&self, session: &Session, copy: Restored) -> (BodyId, CopyEntry) {
-        let of = |kept: KeptCopy, identifiers: &Identifiers, qos, retain| CopyEntry {
+    fn entry_of(&self, session: &Session, kept: &Kept<'_>) -> (BodyId, CopyEntry) {
+        let (body, qos, retain, group, identifiers) = match kept {
+            Kept::Copy(copy, _) => {
+                (copy.kept.map(|kept| kept.body), copy.qos, copy.retain, copy.group, &copy.identifiers)
+            }
+            Kept::Paged(copy) => (Some(copy.kept.body), copy.qos, copy.retain, None, &copy.identifiers),
+            // The client has the message.
+            Kept::Arrived(..) => (None, QoS::ExactlyOnce, false, None, &Identifiers::None),
+        };
+        let entry = CopyEntry {
             session: session.number,
-            number: kept.number,
+            number: kept.number(),
             qos,
             retain,
-            group: None,
-            state: CopyState::Queued,
+            group: group.map(|group| self.topics.group_name(group)),
+            state: match kept {
+                Kept::Copy(_, Some(packet_id)) => CopyState::Started(*packet_id),
+                Kept::Arrived(packet_id, _) => CopyState::Arrived(*packet_id),
+                Kept::Copy(_, None) | Kept::Paged(_) => CopyState::Queued,
+            },
             identifiers: SmallVec::from_slice(identifiers.as_slice()),
         };
-        let (copy, state) = match copy {
-            Restored::Queued(copy) => (copy, CopyState::Queued),
-            Restored::Started(packet_id, copy) => (copy, CopyState::Started(packet_id)),
-            Restored::Paged(copy) => {
-                let entry = of(copy.kept, &copy.identifiers, copy.qos, copy.retain);
-                return (self.bodies.get(copy.kept.body).id, entry);
-            }
-            Restored::Arrived(packet_id, number) => {
-                let (session, state) = (session.number, CopyState::Arrived(packet_id));
-                let (qos, retain, group, identifiers) = (QoS::ExactlyOnce, false, None, SmallVec::new());
-                let entry = CopyEntry { session, number, qos, retain, group, state, identifiers };
-                return (BodyId::default(), entry);
-            }
-        };
-        let kept = copy.kept.expect("only what the log has is written again");
-        let entry = of(kept, &copy.identifiers, copy.qos, copy.retain);
-        let group = copy.group.map(|group| self.topics.group_name(group));
-        (self.bodies.get(kept.body).id, CopyEntry { group, state, ..entry })
+        (body.map_or(BodyId::default(), |body| self.bodies.get(body).id), entry)
     }
 
     pub(super) fn clean_retained(
@@ -173,6 +175,7 @@ impl Shard {
         let Some(last) = last else { return Stage::Outbox(Lsn::NONE) };
         let behind = Some(last.topic().into());
         if let Some((message, publisher)) = found {
+            share.record(message.payload().len());
             let at = self.log.written();
             self.log.append(&Record::Retained(BodyRecord::of(&message, publisher)));
             self.retained.store.set_written(message.topic(), at);
@@ -186,6 +189,7 @@ impl Shard {
         let lsn = sent.lsn;
         if sent.written.is_within(through) {
             sent.written = self.log.written();
+            share.record(0);
             let content =
                 BodyRecord::of(self.bodies.message(sent.body), self.bodies.get(sent.body).publisher);
             let destinations = sent.destinations.iter().map(Destination::borrow).collect();
@@ -206,6 +210,7 @@ impl Shard {
         };
         if kept.written.is_within(through) {
             kept.written = self.log.written();
+            share.record(kept.message.payload().len());
             let kept = kept.clone();
             self.write_kept_again(&kept, Occasion::At(key.0));
         }
@@ -220,6 +225,7 @@ impl Shard {
         let kept = &mut self.wills.due[at];
         if kept.written.is_within(through) {
             kept.written = self.log.written();
+            share.record(kept.message.payload().len());
             let kept = kept.clone();
             self.write_kept_again(&kept, Occasion::Slot);
         }
@@ -252,6 +258,7 @@ impl Shard {
             let Some(group) = group else { return Stage::BetweenMembers(at) };
             let occasion = Occasion::Member { group: Cow::Borrowed(group), sent_on: taken.send_on };
             taken.written = self.log.written();
+            share.record(taken.message.payload().len());
             self.log.append(&parked_again(parked, occasion, BodyRecord::of(&taken.message, None)));
         }
         Stage::BetweenMembers(at)

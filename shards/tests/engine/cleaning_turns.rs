@@ -2,6 +2,9 @@
 
 use crate::verbs::*;
 use crate::world::{Client, Settings, World};
+use shardmq_shards::base::kept::CopyNumber;
+use shardmq_shards::base::limits::Limits;
+use shardmq_shards::log::Record;
 use shardmq_shards::wire::ReasonCode;
 
 const SEGMENT_BYTES: u64 = 512 * 1024;
@@ -146,4 +149,61 @@ fn where_all_heads_lie_together_the_log_has_up_to_two_and_a_half_times_what_live
     }
     assert!(w.shard(0).live_log_bytes() > 10 * SEGMENT && rounds(&w, 0) > 20, "it was gone through");
     assert!(most <= 2_600, "{most} thousandths of what lives, and two segments; {beyond} times beyond twice");
+}
+
+/// Places in the log, from the first segment on, where something of a session's queue was written again before its beginning was, and the session's
+/// client came in between.
+fn resumed_between_parts(w: &World) -> usize {
+    let (mut is_open, mut resumed) = (false, 0);
+    for (_, record) in w.shard(0).log().tape() {
+        match record {
+            Record::Queue { from, .. } => is_open = *from != CopyNumber::default(),
+            Record::Session(head) if is_open && &*head.client_id == "bob" => resumed += 1,
+            _ => {}
+        }
+    }
+    resumed
+}
+
+/// Others fill the log, and bob comes and goes all the time: how often that was in the middle of his queue.
+fn fill_while_bob_comes(w: &mut World, messages: u16) -> usize {
+    let ann = w.join(0, V5, "ann");
+    let mut bob = w.dial(0, durable_taking("bob", 1));
+    for number in 1..=messages {
+        w.publish(ann, retained(message_1(number, "state", &"x".repeat(3_000))));
+        for turn in 0..12_u16 {
+            w.turn_once();
+            // A CONNECT takes some turns, and a round is not always at the same point of them.
+            if (turn + number) % 5 == 0 {
+                w.vanish(bob);
+                bob = w.dial(0, durable_taking("bob", 1));
+            }
+        }
+    }
+    w.run();
+    resumed_between_parts(w)
+}
+
+#[test]
+fn a_long_queue_is_written_again_in_parts_while_its_client_comes_and_goes() {
+    const COPIES: u16 = 6_000;
+    let limits = Limits { queue_messages_max: 10_000, ..Settings::default().limits };
+    let segment_bytes = Some(32 * 1024);
+    let mut w = World::with(Settings { logs: true, segment_bytes, limits, ..Settings::default() });
+    let bob = w.connect(0, durable(V5, "bob"));
+    w.subscribe(bob, "news", Q1);
+    w.leave(bob, ReasonCode::Success);
+    let ann = w.join(0, V5, "ann");
+    for number in 1..=COPIES {
+        w.publish(ann, message_1(number, "news", &number.to_string()));
+        assert_eq!(w.read(ann).len(), 1);
+    }
+    for run in 0..3 {
+        let resumed = fill_while_bob_comes(&mut w, 500);
+        assert!(resumed > 0 && rounds(&w, 0) > 20, "run {run}: {resumed} times, {} rounds", rounds(&w, 0));
+        let image = &w.images_of_segments()[0];
+        let copies = image.sessions.values().map(|session| session.copies.len()).sum::<usize>();
+        assert_eq!((copies, image.oddities.bodiless), (usize::from(COPIES), 0), "run {run}");
+        w.crash();
+    }
 }

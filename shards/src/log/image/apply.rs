@@ -95,7 +95,7 @@ impl ShardImage {
             self.sessions.remove(&head.session);
         }
         let at = self.written();
-        let unknown = || SessionImage { written: at, ..SessionImage::unknown() };
+        let unknown = || SessionImage { written: at, again: at, ..SessionImage::unknown() };
         let image = self.sessions.entry(head.session).or_insert_with(unknown);
         image.head = at;
         image.client_id = (&*head.client_id).into();
@@ -149,6 +149,7 @@ impl SessionImage {
             next_copy: CopyNumber::default(),
             written: Written::default(),
             head: Written::default(),
+            again: Written::default(),
             away: Away::default(),
         }
     }

@@ -158,10 +158,14 @@ impl SessionImage {
         for number in gone {
             self.copies.remove(&number);
         }
-        copies.iter().for_each(|(body, copy)| self.add_copy(*body, copy));
-        if from == CopyNumber::default() {
-            // The beginning of a queue is what cleaning writes of it last.
-            self.written = self.head;
+        if through >= self.next_copy {
+            // The end of a queue is what cleaning writes of it first, right behind the head. Another may come from a CONNECT before the rest.
+            self.again = self.head;
         }
+        if from == CopyNumber::default() {
+            // The beginning is what it writes last.
+            self.written = self.again;
+        }
+        copies.iter().for_each(|(body, copy)| self.add_copy(*body, copy));
     }
 }

@@ -73,6 +73,7 @@ impl World {
             next_copy: CopyNumber(0),
             written: Default::default(),
             head: Default::default(),
+            again: Default::default(),
             away: Default::default(),
         }
     }

@@ -30,6 +30,7 @@ fn session(client_id: &str, epoch: u64) -> SessionImage {
         next_copy: CopyNumber(0),
         written: Default::default(),
         head: Default::default(),
+        again: Default::default(),
         away: Default::default(),
     }
 }

@@ -55,6 +55,7 @@ fn image() -> ShardImage {
         next_copy: CopyNumber(COPIES),
         written: Default::default(),
         head: Default::default(),
+        again: Default::default(),
         away: Default::default(),
     };
     for copy in 0..COPIES {

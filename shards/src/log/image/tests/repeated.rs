@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::base::lsn::Incarnation;
+use crate::log::SegmentId;
+use crate::log::format::Place;
 
 fn queue<'a>(from: u64, through: u64, copies: &[(Lsn, u64)]) -> Record<'a> {
     let copies = copies.iter().map(|(body, number)| (BodyId(*body), copy(ANNA, *number))).collect();
@@ -42,6 +44,29 @@ fn a_session_that_is_written_again_further_on_is_whole_from_there() {
     told.image.settle();
     assert_eq!((numbers(told.anna()), told.anna().received.len()), (vec![2, 3], 1));
     assert_eq!((told.bodies(), told.oddities()), (vec![lsn, old], (3, 1, 0)));
+}
+
+/// Cleaning writes a queue in parts, and the session's client may come in between.
+#[test]
+fn a_session_is_whole_from_the_head_behind_which_its_queue_ends() {
+    let mut told = Told::default();
+    let at = |told: &mut Told, segment| {
+        told.image.at = Some(Place { segment: SegmentId(segment), offset: 4_096, bytes: 40 });
+    };
+    at(&mut told, 1);
+    told.tell(Record::Session(head(ANNA, true)));
+    let lsn = told.tell(Record::Message(message(&[copy(ANNA, 0), copy(ANNA, 1), copy(ANNA, 2)])));
+    let again = SessionRecord { next_copy: CopyNumber(3), ..head(ANNA, false) };
+    at(&mut told, 2);
+    told.tell(Record::Session(again.clone()));
+    at(&mut told, 3);
+    told.tell(queue(2, 3, &[(lsn, 2)]));
+    at(&mut told, 4);
+    told.tell(Record::Session(again));
+    told.tell(queue(1, 1, &[(lsn, 1)]));
+    assert_eq!(told.anna().written.0, 1, "its beginning is there in its first record only");
+    told.tell(queue(0, 0, &[(lsn, 0)]));
+    assert_eq!((told.anna().written.0, numbers(told.anna())), (2, vec![0, 1, 2]));
 }
 
 #[test]
