@@ -209,7 +209,9 @@ pub const CLEAN_RECORD_WORK: u64 = 24;
 /// Bytes of a record that take as long as looking at a place.
 pub const CLEAN_WORK_BYTES: u64 = 64;
 /// The same for a copy in a queue: its bytes are few, but its message has to be found, which lies anywhere.
-pub const CLEAN_COPY_WORK: u64 = 48;
+pub const CLEAN_COPY_WORK: u64 = 24;
+/// The same for a message that is looked at and lies in no segment that goes: a place that is free is one of its neighbours.
+pub const CLEAN_VISIT_WORK: u64 = 4;
 /// Work of cleaning in a turn in which others append nothing, and the least that a turn begins: some ten microseconds. What it writes goes to disk with a
 /// block of its own where nobody else writes.
 pub const CLEAN_TURN_WORK_IDLE: u64 = 8 * 1024;

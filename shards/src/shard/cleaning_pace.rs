@@ -17,7 +17,8 @@ use super::written_again::STRIDE;
 use crate::base::kept::Written;
 use crate::base::limits::{
     CLEAN_AHEAD_PARTS, CLEAN_COPY_WORK, CLEAN_LATE_TURN_WORK_MAX, CLEAN_RECORD_WORK, CLEAN_ROUND_PART,
-    CLEAN_TURN_WORK_IDLE, CLEAN_TURN_WORK_MAX, CLEAN_TURN_WORK_MIN, CLEAN_WORK_BYTES, COPY_RECORD_BYTES,
+    CLEAN_TURN_WORK_IDLE, CLEAN_TURN_WORK_MAX, CLEAN_TURN_WORK_MIN, CLEAN_VISIT_WORK, CLEAN_WORK_BYTES,
+    COPY_RECORD_BYTES,
 };
 use crate::log::BLOCK_BYTES;
 
@@ -31,6 +32,11 @@ impl Share {
     /// So many places were looked at.
     pub(super) fn look(&mut self, places: usize) {
         self.work = self.work.saturating_sub(places as u64);
+    }
+
+    /// A message was looked at.
+    pub(super) fn visit(&mut self) {
+        self.work = self.work.saturating_sub(CLEAN_VISIT_WORK);
     }
 
     /// A record with so many bytes beside its fields was written, or read.
@@ -112,7 +118,7 @@ impl Shard {
         let (sessions, retained) = (self.sessions.slots() as u64, self.retained.store.len() as u64);
         let places = self.bodies.places() as u64 + sessions + retained;
         let records = self.bodies.len() as u64 + sessions + retained;
-        rounds * places
+        rounds * (places + self.bodies.len() as u64 * CLEAN_VISIT_WORK)
             + records * CLEAN_RECORD_WORK
             + self.live_log_bytes().min(bytes) / CLEAN_WORK_BYTES
             + self.bodies.references() * CLEAN_COPY_WORK

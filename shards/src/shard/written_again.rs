@@ -39,6 +39,7 @@ impl Shard {
             return Stage::BodyReads;
         };
         share.look(next - from);
+        share.visit();
         let body = self.bodies.get(key);
         if body.written().is_within(through) && !self.planted.is(Bug::BodyNotWrittenAgain) {
             match body.message.clone() {
@@ -115,7 +116,10 @@ impl Shard {
             Some(first) if kept.len() == QUEUE_RECORD_COPIES => first.number(),
             _ => CopyNumber::default(),
         };
-        let copies: Vec<_> = kept.iter().map(|kept| self.entry_of(session, kept)).collect();
+        // They lie anywhere: looked for one right behind the other they are waited for together.
+        let bodies: Vec<BodyId> = kept.iter().map(|kept| self.body_of(kept)).collect();
+        let entries = kept.iter().map(|kept| self.entry_of(session, kept));
+        let copies: Vec<_> = bodies.into_iter().zip(entries).collect();
         let session = session.number;
         self.log.append(&Record::Queue { session, from, through, copies: Cow::Owned(copies) });
         from.before().map_or(next, |before| Stage::Queue(key, before))
@@ -125,22 +129,30 @@ impl Shard {
     pub(super) fn record_revised(&mut self, key: SessionKey, copies: Vec<PendingCopy>) {
         for copy in copies {
             let session = self.sessions.get(key).expect("the caller has it");
-            let (body, copy) = self.entry_of(session, &Kept::Copy(&copy, None));
+            let kept = Kept::Copy(&copy, None);
+            let (body, copy) = (self.body_of(&kept), self.entry_of(session, &kept));
             let (parked, copies, last) = (None, Cow::Borrowed(slice::from_ref(&copy)), false);
             self.log.append(&Record::Copies(CopiesRecord { body, parked, copies, last }));
         }
     }
 
-    fn entry_of(&self, session: &Session, kept: &Kept<'_>) -> (BodyId, CopyEntry) {
-        let (body, qos, retain, group, identifiers) = match kept {
-            Kept::Copy(copy, _) => {
-                (copy.kept.map(|kept| kept.body), copy.qos, copy.retain, copy.group, &copy.identifiers)
-            }
-            Kept::Paged(copy) => (Some(copy.kept.body), copy.qos, copy.retain, None, &copy.identifiers),
-            // The client has the message.
-            Kept::Arrived(..) => (None, QoS::ExactlyOnce, false, None, &Identifiers::None),
+    /// The message, where the client does not have it.
+    fn body_of(&self, kept: &Kept<'_>) -> BodyId {
+        let body = match kept {
+            Kept::Copy(copy, _) => copy.kept.map(|kept| kept.body),
+            Kept::Paged(copy) => Some(copy.kept.body),
+            Kept::Arrived(..) => None,
         };
-        let entry = CopyEntry {
+        body.map_or(BodyId::default(), |body| self.bodies.get(body).id)
+    }
+
+    fn entry_of(&self, session: &Session, kept: &Kept<'_>) -> CopyEntry {
+        let (qos, retain, group, identifiers) = match kept {
+            Kept::Copy(copy, _) => (copy.qos, copy.retain, copy.group, &copy.identifiers),
+            Kept::Paged(copy) => (copy.qos, copy.retain, None, &copy.identifiers),
+            Kept::Arrived(..) => (QoS::ExactlyOnce, false, None, &Identifiers::None),
+        };
+        CopyEntry {
             session: session.number,
             number: kept.number(),
             qos,
@@ -152,8 +164,7 @@ impl Shard {
                 Kept::Copy(_, None) | Kept::Paged(_) => CopyState::Queued,
             },
             identifiers: SmallVec::from_slice(identifiers.as_slice()),
-        };
-        (body.map_or(BodyId::default(), |body| self.bodies.get(body).id), entry)
+        }
     }
 
     pub(super) fn clean_retained(
