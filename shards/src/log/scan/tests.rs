@@ -190,6 +190,24 @@ fn a_torn_write_is_cut_and_stays_cut() {
     }
 }
 
+/// The first batch of a segment was torn, and all before that segment is given up since: what was cut once is not damaged.
+#[test]
+fn what_was_cut_stays_cut_when_nothing_is_left_before_it() {
+    let mut run = Run::new();
+    while run.told.last().is_none_or(|(.., place)| place.segment == SegmentId(1)) {
+        run.append(&Record::RetainedCleared { topic: "x".repeat(1_000).into() });
+        run.append(&small(1));
+        run.disk.settle(&mut run.log);
+    }
+    let torn = run.disk.segments.get_mut(&SegmentId(2)).expect("written");
+    torn[BLOCK_BYTES + 512..][..512].fill(0xA5);
+    assert!(run.go_on().torn.is_some());
+    run.disk.segments.remove(&SegmentId(1)).expect("written");
+    let (found, report) = read_all(&run.disk.segments);
+    assert_eq!(found, run.told[run.told.len() - 1..], "the next run's Start");
+    assert!(report.is_clean(), "{report:?}");
+}
+
 /// Flips one bit and returns what is left of the log.
 fn with_flip(run: &mut Run, segment: SegmentId, bit: usize) -> (Vec<Told>, ScanReport) {
     let flip = |run: &mut Run| run.disk.segments.get_mut(&segment).expect("there")[bit / 8] ^= 1 << (bit % 8);

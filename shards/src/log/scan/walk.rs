@@ -104,9 +104,9 @@ impl<'t> Walk<'t> {
         self.report
     }
 
-    /// Whether all of an incarnation that an earlier recovery found has been read: what else there is of it was cut then.
-    fn is_over(&self, incarnation: Incarnation) -> bool {
-        self.ended(incarnation).is_some_and(|last| self.low().max(Lsn::before(incarnation)) >= last)
+    /// Whether `low` and what comes before it is all of an incarnation that an earlier recovery found: what else there is of it was cut then.
+    fn is_over(&self, incarnation: Incarnation, low: Lsn) -> bool {
+        self.ended(incarnation).is_some_and(|last| low.max(Lsn::before(incarnation)) >= last)
     }
 
     fn low(&self) -> Lsn {
@@ -151,7 +151,8 @@ impl<'t> Walk<'t> {
                 (at, found_at) = (found.end(), found.lsn);
                 continue;
             }
-            if self.is_over(header.first.incarnation()) {
+            // Also where what comes before the batch was given up.
+            if self.is_over(header.first.incarnation(), found_at) {
                 return;
             }
             let next = segment.find(at + RECORD_ALIGNMENT, stop, found_at, header.last());
@@ -167,7 +168,7 @@ impl<'t> Walk<'t> {
 
     /// What lies between two batches, or before the first, where a header cannot be read.
     fn gap(&mut self, segment: Segment<'_>, range: std::ops::Range<usize>, high: Lsn) {
-        if self.is_over(high.incarnation()) {
+        if self.is_over(high.incarnation(), self.low()) {
             return;
         }
         self.damage(segment, range.clone(), Damaged::Batches);
@@ -182,7 +183,7 @@ impl<'t> Walk<'t> {
     fn tail(&mut self, segment: Segment<'_>, start: usize, behind: Behind) {
         let (low, end) = (self.low(), segment.bytes.len());
         let high = behind.goal().unwrap_or(Lsn(u64::MAX));
-        if low >= high || start >= end || self.is_over(high.incarnation()) {
+        if low >= high || start >= end || self.is_over(high.incarnation(), low) {
             return;
         }
         if behind == Behind::Nothing {
