@@ -12,7 +12,7 @@ use super::record::{BodyId, Occasion};
 use crate::base::hash::HashKey;
 use crate::base::kept::{ParkedId, SessionNumber};
 use crate::base::lsn::Lsn;
-use crate::topics::retained::partition;
+use crate::topics::retained::{PublisherMark, partition};
 use std::collections::BTreeMap;
 
 /// The images of `shards` shards that have together what `images`, resolved, have. `key` is the broker's, by which retained messages are
@@ -22,6 +22,9 @@ pub fn rehome(mut images: Vec<ShardImage>, shards: usize, key: &HashKey) -> Vec<
     assert!(shards > 0, "a broker has a shard");
     arrive::finish_deliveries(&mut images, key);
     let mut homes: Vec<Home> = (0..shards).map(|_| Home::default()).collect();
+    let sessions = images.iter().flat_map(|image| image.sessions.values()).enumerate();
+    let publishers: BTreeMap<PublisherMark, usize> =
+        sessions.map(|(at, session)| (PublisherMark::new(&session.client_id, key), at % shards)).collect();
     let (mut sessions_homed, mut parked_homed) = (0, 0);
     for image in images {
         let ShardImage { sessions, bodies, retained, parked, .. } = image;
@@ -30,7 +33,10 @@ pub fn rehome(mut images: Vec<ShardImage>, shards: usize, key: &HashKey) -> Vec<
             sessions_homed += 1;
         }
         for parked in parked.into_values() {
-            homes[parked_homed % shards].park(parked.occasion, &bodies[&parked.body]);
+            let body = &bodies[&parked.body];
+            // No Local asks whose it is, where its publisher's session is.
+            let home = body.publisher.and_then(|publisher| publishers.get(&publisher).copied());
+            homes[home.unwrap_or(parked_homed % shards)].park(parked.occasion, body);
             parked_homed += 1;
         }
         for (topic, message) in retained {

@@ -277,3 +277,40 @@ fn nothing_is_lost_and_the_sessions_are_spread() {
     }
     assert!(arrived > 1_000 && shared > 100, "{arrived} arrived, {shared} for groups");
 }
+
+/// A session is told from others' by No Local where its will, or what it has delayed, is published: there is its session.
+#[test]
+fn what_is_parked_goes_where_its_publisher_is() {
+    let key = HashKey::from_seed(7);
+    let mut world = World::new(1);
+    world.images = vec![ShardImage::default(); 2];
+    for number in 0..5 {
+        let (number, session) = (SessionNumber(world.number()), (number, world.session()));
+        world.images[session.0 % 2].sessions.insert(number, session.1);
+    }
+    let clients: Vec<_> =
+        world.images[1].sessions.values().map(|session| session.client_id.clone()).collect();
+    for client_id in &clients {
+        let body = BodyId(Lsn(world.number()));
+        let (topic, properties, payload) = (TOPICS[0], &[][..], client_id.as_bytes());
+        let (qos, retain, expires_at) = (QoS::AtLeastOnce, false, None);
+        let message =
+            Message::from_parts(MessageParts { topic, properties, payload, qos, retain, expires_at });
+        let publisher = Some(PublisherMark::new(client_id, &key));
+        let image = &mut world.images[0];
+        image.bodies.insert(body, BodyImage { message, publisher, origin: Origin::Own, place: None });
+        image.parked.insert(ParkedId::alone(body.0), ParkedImage { occasion: Occasion::Slot, body });
+    }
+    for shards in 1..5 {
+        let images = rehome(world.images.clone(), shards, &key);
+        let mut parked = 0;
+        for image in &images {
+            for found in image.parked.values() {
+                let whose = payload_of(image, found.body);
+                assert!(image.sessions.values().any(|session| session.client_id.as_bytes() == whose));
+                parked += 1;
+            }
+        }
+        assert_eq!(parked, clients.len());
+    }
+}
