@@ -154,6 +154,13 @@ impl InFlight {
         (packet_id, sent)
     }
 
+    /// What was started with this id just now may have been sent before the broker's end.
+    pub(super) fn note_sent_before(&mut self, packet_id: PacketId) {
+        if let Some(slot) = self.slot_mut(packet_id) {
+            slot.dup = true;
+        }
+    }
+
     /// The log has what the PUBLISH waited for: it goes out with the next [`InFlight::resend`]. False: nothing of this id is held.
     pub fn release(&mut self, packet_id: PacketId) -> bool {
         self.slot_mut(packet_id).is_some_and(|slot| std::mem::take(&mut slot.held))

@@ -197,13 +197,7 @@ impl Outbound {
                 Some(Resend::Publish { packet_id, copy, dup }) => {
                     // What was started stays started: its expiry does not end it [MQTT-4.4.0-1]. A smaller Maximum Packet Size of the new
                     // connection does, as if the client had it [MQTT-3.1.2-24, MQTT-3.1.2-25].
-                    // With the whole topic when it is a repetition: aliases are for what is sent once.
-                    let to = (writer.version, writer.packet_bytes_max);
-                    let written = if dup {
-                        copy.write(now, Some(packet_id), dup, to, writer.out)
-                    } else {
-                        writer.write(copy, now, Some(packet_id))
-                    };
+                    let written = writer.write_started(copy, now, (packet_id, dup));
                     pumped.published += u32::from(written);
                     if !written {
                         let copy = self.in_flight.abandon(packet_id);
@@ -237,9 +231,13 @@ impl Outbound {
                 pumped.finished.extend(copy.kept);
                 continue;
             }
+            let again = self.waiting.as_deref().is_some_and(|waiting| waiting.may_have_been_sent(&copy));
             let (packet_id, is_sent) = self.start(copy.clone());
+            if again {
+                self.in_flight.note_sent_before(packet_id);
+            }
             if is_sent {
-                writer.write(&copy, now, Some(packet_id));
+                writer.write_started(&copy, now, (packet_id, again));
                 pumped.published += 1;
             }
             pumped

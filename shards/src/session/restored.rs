@@ -61,6 +61,16 @@ impl Outbound {
     }
 }
 
+impl Outbound {
+    /// Those of QoS 1 below this number may have been sent, also where the window has no place for them: of acknowledgements in whose stead they
+    /// went out the log need not have got anything.
+    pub fn note_sent_before(&mut self, number: CopyNumber) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.sent_before = number;
+        }
+    }
+}
+
 /// How many of the copies were or may have been started: all up to the last with a packet id, and what follows without a record, up to the window.
 fn in_flight(copies: &[Restored], window: u16) -> usize {
     let started = copies.iter().rposition(|copy| copy.packet_id().is_some()).map_or(0, |last| last + 1);

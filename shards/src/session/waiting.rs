@@ -41,6 +41,8 @@ pub(super) struct Waiting {
     acknowledged: VecDeque<PendingCopy>,
     unacknowledged: VecDeque<PendingCopy>,
     bytes: usize,
+    /// Copies of QoS 1 below this number may have been sent before the broker's end.
+    pub(super) sent_before: CopyNumber,
     /// Of QoS 1 and 2, behind those in memory.
     pub(super) paged: Paged,
     /// What has expired and made room, not reported yet.
@@ -48,6 +50,11 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// Whether this copy, taken out just now, may have been sent before the broker's end: then it goes out with DUP.
+    pub(super) fn may_have_been_sent(&self, copy: &PendingCopy) -> bool {
+        copy.qos == QoS::AtLeastOnce && copy.kept.is_some_and(|kept| kept.number < self.sent_before)
+    }
+
     /// Copies.
     pub(super) fn len(&self) -> usize {
         self.in_memory() + self.paged.len()

@@ -74,6 +74,20 @@ impl Writer<'_> {
         true
     }
 
+    /// Appends a copy that has its packet id; `dup`: it was sent before, or may have been. False when it is larger than the client takes.
+    pub(super) fn write_started(
+        &mut self,
+        copy: &PendingCopy,
+        now: Time,
+        (packet_id, dup): (PacketId, bool),
+    ) -> bool {
+        if dup {
+            // With the whole topic: aliases are for what is sent once.
+            return copy.write(now, Some(packet_id), dup, (self.version, self.packet_bytes_max), self.out);
+        }
+        self.write(copy, now, Some(packet_id))
+    }
+
     fn name(&mut self, topic: &str, bytes: usize) -> Naming {
         let may_define = bytes + ALIAS_ROOM <= self.packet_bytes_max as usize;
         self.aliases.as_mut().map_or(Naming::Text, |aliases| aliases.name(topic, may_define))

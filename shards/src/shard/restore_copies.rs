@@ -101,6 +101,7 @@ impl Shard {
         let session = self.sessions.get_mut(key).expect("it was restored just now");
         session.next_copy = image.next_copy;
         session.outbound = Outbound::restored(self.limits.in_flight_max.min(sent_max(image)), copies);
+        session.outbound.note_sent_before(image.away.0.unwrap_or(image.next_copy));
         // They are made anew, as far as this run's counters go.
         self.counters.copies += (session.outbound.queued() + session.outbound.in_flight()) as u64;
         with_backlog.into_iter().for_each(|group| self.topics.note_backlog(group, key));

@@ -185,6 +185,34 @@ fn a_started_copy_keeps_its_packet_id() {
     assert_eq!(w.read(bob), ["PUBREL #2"]);
 }
 
+/// The log need not have got the acknowledgements in whose stead more than a window went out: all of that may have been sent.
+#[test]
+fn what_went_out_behind_lost_acknowledgements_goes_again_with_dup() {
+    let mut settings = Settings { logs: true, ..Settings::default() };
+    settings.limits.in_flight_max = 2;
+    let mut w = World::with(settings);
+    let bob = w.connect(0, durable(V5, "bob"));
+    w.subscribe(bob, "t", Q1);
+    let ann = w.join(0, V5, "ann");
+    for (number, payload) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
+        w.publish(ann, message_1(number, "t", payload));
+    }
+    assert_eq!(w.read(bob), [r#"t "a" q1 #1"#, r#"t "b" q1 #2"#]);
+    w.places[0].log_held = true;
+    (1..=2).for_each(|number| w.puback(bob, number));
+    assert_eq!(w.read(bob), [r#"t "c" q1 #3"#, r#"t "d" q1 #4"#]);
+    w.crash();
+    let (bob, lines) = waiting(&mut w, 0, "bob");
+    assert_eq!(lines, [r#"t "a" q1 #1 dup"#, r#"t "b" q1 #2 dup"#]);
+    (1..=2).for_each(|number| w.puback(bob, number));
+    assert_eq!(w.read(bob), [r#"t "c" q1 #3 dup"#, r#"t "d" q1 #4 dup"#]);
+    // What comes from here on was never sent.
+    (1..=4).for_each(|number| w.puback(bob, number));
+    let ann = w.join(0, V5, "ann");
+    w.publish(ann, message_1(5, "t", "e"));
+    assert_eq!(w.read(bob), [r#"t "e" q1 #5"#]);
+}
+
 /// A client that publishes one message of QoS 2, and one that gets it, each keeping what a client keeps.
 struct Exchange {
     w: World,

@@ -321,3 +321,20 @@ fn a_member_of_a_shared_group_is_full_while_something_is_on_disk() {
     assert_eq!(take(&mut w, ann), (0..20).collect::<Vec<_>>());
     assert_eq!(w.dropped(), []);
 }
+
+/// A message larger than all that memory may have was in flight, too: after a crash it lies on disk at first, and says that it comes again.
+#[test]
+fn a_large_message_that_was_in_flight_goes_again_with_dup() {
+    let mut w = world(1, 100);
+    let bob = w.connect(0, durable(V5, "bob"));
+    w.subscribe(bob, "own", Q1);
+    let ann = w.join(0, V5, "ann");
+    w.publish(ann, message_1(1, "own", "small"));
+    w.publish(ann, message_1(2, "own", &"x".repeat(5_000)));
+    assert_eq!(w.read(bob), [r#"own "small" q1 #1"#, "own 5000 bytes q1 #2"]);
+    w.crash();
+    let (bob, mut lines) = w.connect_and_read(0, durable(V5, "bob"));
+    w.puback(bob, 1);
+    lines.extend(w.read(bob));
+    assert_eq!(lines[1..], [r#"own "small" q1 #1 dup"#, "own 5000 bytes q1 #2 dup"]);
+}
