@@ -258,6 +258,10 @@ impl World {
             }
         }
         let record = &mut self.ledger.sessions[session];
+        if unseen {
+            // The same: then the log has a connection, and perhaps not its end.
+            record.resting = None;
+        }
         let over = record.offline_since + Duration::from_secs(u64::from(record.expiry));
         let rightly = !record.alive || record.expiry == 0 || over <= now || replaced;
         (record.alive, record.ended) = (false, Some(step));

@@ -38,6 +38,9 @@ impl World {
         let publisher = self.ledger.messages[message as usize]
             .of
             .or(self.links[publisher].attached.map(|attached| attached.session));
+        // A will of a connection that came and went within one step.
+        let perhaps_own =
+            publisher.is_none() && self.ledger.messages[message as usize].client == self.links[socket].client;
         let v5 = self.clients[self.links[socket].client].version == Version::V5;
         let identifiers: Vec<u32> = publish.properties.subscription_ids.iter().collect();
         self.ledger.delivered(&Delivery {
@@ -50,6 +53,7 @@ impl World {
             expiry: publish.properties.message_expiry,
             identifiers: v5.then_some(&identifiers),
             own: publisher == Some(attached.session),
+            perhaps_own,
             logged: self.profile.keeps,
             written,
             attached_at: attached.at,

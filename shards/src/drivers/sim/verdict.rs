@@ -29,6 +29,8 @@ pub struct Delivery<'a> {
     pub identifiers: Option<&'a [u32]>,
     /// The same session has published it.
     pub own: bool,
+    /// It may have, unseen.
+    pub perhaps_own: bool,
     /// Copies wait in flight for logs, and those behind them too: they are started before they are sent.
     pub logged: bool,
     /// When it was written.
@@ -141,7 +143,10 @@ fn check_wanted(message: &Published, session: &Session, delivery: &Delivery<'_>)
     };
     let matching: Vec<&Subscription> = session.subscriptions.iter().filter(of_others).collect();
     let may = || matching.iter().filter(|subscription| subscription.may_hold(message, step));
-    let must = || matching.iter().filter(|subscription| subscription.must_hold(message, step));
+    let surely = |subscription: &Subscription| !(delivery.perhaps_own && subscription.no_local);
+    let must = || {
+        matching.iter().filter(|subscription| subscription.must_hold(message, step) && surely(subscription))
+    };
     let as_published = message.retain && may().any(|subscription| subscription.retain_as_published);
     if delivery.retain
         && let Some(asked_at) = replay_asked_at(message, session, delivery)
