@@ -123,6 +123,8 @@ pub struct Received {
     pub fresh: u32,
     /// Those of them with QoS 2.
     pub exactly: u32,
+    /// It was acknowledged, and that was on disk, when it had been sent and perhaps done again so often: no crash brings it back.
+    pub done: Option<(u32, u32)>,
 }
 
 /// What is on a retained topic.

@@ -97,6 +97,12 @@ impl World {
         for session in &mut self.ledger.sessions {
             session.may_end = None;
             session.resting = session.link.is_none().then_some((session.offline_since, session.expiry));
+            // Who reads has acknowledged everything.
+            let reads = session.link.is_some() && self.clients[session.client].current == session.link;
+            for (id, received) in session.received.iter_mut().filter(|_| reads) {
+                let message = &self.ledger.messages[*id as usize];
+                received.done = message.settled.then_some((message.sends, message.replays));
+            }
         }
         self.last_rest = self.step;
         self.ledger.settle_retained();

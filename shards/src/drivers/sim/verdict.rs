@@ -73,6 +73,8 @@ impl Ledger {
         received.fresh += u32::from(!delivery.dup || delivery.qos == QoS::ExactlyOnce);
         received.exactly += u32::from(delivery.qos == QoS::ExactlyOnce);
         let (fresh, exactly) = (received.fresh, received.exactly);
+        let is_done = !message.retain && received.done == Some((message.sends, message.replays));
+        ensure(!is_done, "exactly once", || format!("{delivery:?}: it was done with at the last rest"))?;
         let allowed = allowed_deliveries(message, session);
         if fresh > allowed + message.replays || exactly > allowed {
             let what = format!("{delivery:?}: delivered {fresh} times, at most {allowed} are right");
