@@ -126,6 +126,8 @@ impl Seat {
     /// As [`Seat::exchange_in`], looking only at the lanes of `visible`: the simulator's way to delay the others.
     pub fn exchange_in_from(&mut self, now: Time, visible: ShardSet) {
         if self.log_has_ended() {
+            // The others may still need the coordinator.
+            self.coordinate();
             return;
         }
         self.refresh_lane_space();
@@ -304,6 +306,10 @@ impl Seat {
 
     /// Whether the next turn has something to do already.
     pub fn busy(&self) -> bool {
+        if self.log_has_ended() {
+            // What others still send is left: it would be there for ever.
+            return self.log_end_is_due();
+        }
         self.shard.has_work()
             || self.log_end_is_due()
             || self.port.has_pending()
@@ -312,7 +318,7 @@ impl Seat {
 
     /// Announces that the driver is about to block. `false`: something arrived, do another turn.
     pub fn try_sleep(&mut self, now: Time) -> bool {
-        if !self.port.try_sleep() {
+        if !self.log_has_ended() && !self.port.try_sleep() {
             return false;
         }
         self.publish_statistics(now);
