@@ -146,16 +146,19 @@ pub const PAGE_READS_MAX: usize = 8;
 pub const CLEAN_READ_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of a segment of a log: large enough that making one ready is rare, small enough that two spare ones per shard cost little.
 pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
-/// Segments that are made ready ahead. Two are the reserve of a disk without room, the third is what publishers fill while the next is made.
+/// Segments that are made ready ahead. All but one are the reserve of a disk without room, the last is what publishers fill while the next is made. Two
+/// are enough to write the oldest segment again before it is given up, with the queues of sessions that begin in it.
 pub const LOG_SPARE_SEGMENTS: usize = 3;
-/// What publishers leave of the segments that are ready, in quarters of one: the reserve. That is enough to write the oldest segment again before it is
-/// given up, with the queues of sessions that begin in it, also by a broker that is started once more: it has lost the rest of the segment it was filling.
-pub const LOG_FOR_PUBLISHERS_QUARTERS: usize = 8;
-/// The same of a log that has not filled its first segment: it has nothing to write again, and clients of a new broker need not wait for its disk.
+/// One more for so many segments of the log. While it is gone through once, what others append stays, and so does what each round takes for itself.
+pub const LOG_SPARE_PART: usize = 8;
+/// At most so many more: a round's own part of a segment is small unless segments are.
+pub const LOG_SPARE_MORE_MAX: usize = 4;
+/// What publishers leave of a log that has not filled its first segment, in quarters of a segment: it has nothing to write again, and clients of a new
+/// broker need not wait for its disk.
 pub const LOG_FOR_PUBLISHERS_AT_FIRST_QUARTERS: usize = 2;
-/// What is left of the reserve for what only frees space, and cleaning, by what was accepted and is published on the broker's own account: wills, delayed
-/// messages, retained messages of QoS 0.
-pub const LOG_FOR_ACCEPTED_QUARTERS: usize = 7;
+/// What may be taken of the reserve, in quarters of a segment, by what was accepted and is published on the broker's own account: wills, delayed
+/// messages, retained messages of QoS 0. The rest is for what only frees space, and cleaning.
+pub const LOG_FOR_ACCEPTED_QUARTERS: usize = 1;
 /// What cleaning leaves of it: 16 MiB are four thousand acknowledgements with a write of their own each, by the time cleaning has freed a segment.
 pub const LOG_FOR_CLEANING_QUARTERS: usize = 1;
 /// Bytes that a buffer for records has to begin with: a turn's records of a busy shard.
@@ -244,12 +247,9 @@ const _: () = assert!(
     "cleaning begins before the log has twice its live bytes"
 );
 const _: () = assert!(
-    LOG_FOR_PUBLISHERS_QUARTERS < 4 * LOG_SPARE_SEGMENTS,
-    "publishers go on while the next segment is made"
+    LOG_FOR_CLEANING_QUARTERS + 4 + LOG_FOR_ACCEPTED_QUARTERS < 4 * (LOG_SPARE_SEGMENTS - 1),
+    "a segment can be written again"
 );
-const _: () = assert!(LOG_FOR_ACCEPTED_QUARTERS < LOG_FOR_PUBLISHERS_QUARTERS);
-const _: () =
-    assert!(LOG_FOR_CLEANING_QUARTERS + 4 < LOG_FOR_ACCEPTED_QUARTERS, "a segment can be written again");
 
 /// Limits that the operator sets. The defaults are those of DESIGN.md section 8.
 #[derive(Clone, Debug, PartialEq)]

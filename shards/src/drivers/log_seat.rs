@@ -10,6 +10,10 @@ use crate::log::{DiskDone, DiskRequest, Room};
 pub(super) struct LogState {
     /// When the disk is asked again for the room that it did not have.
     retry_at: Option<Time>,
+    /// The operator was told that the disk is full, and not of room since.
+    told_full: bool,
+    /// When the operator is told that there is room, unless it is gone by then: on a disk that is nearly full it comes and goes with each segment.
+    tell_room_at: Option<Time>,
     /// The operator's log says that the log is being cleaned.
     cleaning: bool,
     ending: Ending,
@@ -40,17 +44,20 @@ impl Seat {
         let shard = self.port.own().index();
         match (self.shard.log().room(), self.log.retry_at) {
             (Room::Low, None) => {
-                tracing::warn!(
-                    shard,
-                    "the disk has no room for more of the log: publishers of QoS 1 and 2 are refused until it has"
-                );
+                if !std::mem::replace(&mut self.log.told_full, true) {
+                    tracing::warn!(
+                        shard,
+                        "the disk has no room for more of the log: publishers of QoS 1 and 2 are refused until it has"
+                    );
+                }
                 self.port.publish_full(true);
+                self.log.tell_room_at = None;
                 self.log.retry_at = Some(now + DISK_RETRY_EVERY);
             }
             (Room::Ample | Room::Awaited, Some(_)) => {
-                tracing::info!(shard, "the disk has room for the log again");
                 self.port.publish_full(false);
                 self.log.retry_at = None;
+                self.log.tell_room_at = Some(now + DISK_RETRY_EVERY);
             }
             (Room::Low, Some(_)) | (Room::Ample | Room::Awaited, None) => {}
         }
@@ -62,6 +69,10 @@ impl Seat {
         if self.log.retry_at.is_some_and(|at| at <= now) {
             self.shard.retry_log_room();
             self.log.retry_at = Some(now + DISK_RETRY_EVERY);
+        }
+        if self.log.tell_room_at.is_some_and(|at| at <= now) {
+            tracing::info!(shard = self.port.own().index(), "the disk has room for the log again");
+            (self.log.tell_room_at, self.log.told_full) = (None, false);
         }
     }
 
@@ -88,7 +99,7 @@ impl Seat {
     pub fn log_deadline(&self) -> Option<Time> {
         let own = match self.log.ending {
             Ending::Draining(at) | Ending::Stopping(at) => Some(at),
-            Ending::No => self.log.retry_at,
+            Ending::No => self.log.retry_at.into_iter().chain(self.log.tell_room_at).min(),
             Ending::Over => return None,
         };
         [own, self.shard.log().held_until()].into_iter().flatten().min()

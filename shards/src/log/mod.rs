@@ -29,7 +29,7 @@ pub use gate::Gate;
 pub use image::{
     BodyImage, Oddities, ParkedImage, SessionImage, ShardImage, SubscriptionImage, WillImage, records_of,
 };
-pub use journal::{Journal, JournalConfig, LogFailure, LogStep, Room};
+pub use journal::{Journal, JournalConfig, LogFailure, LogStep, Room, spare_segments};
 pub use record::{
     BodyId, BodyRecord, Cause, CopiesRecord, CopyEntry, CopyState, Destination, MessageRecord, Occasion,
     OfflineRecord, Origin, ParkedRecord, Record, SessionRecord, StartRecord, SubscribedRecord, WillRecord,

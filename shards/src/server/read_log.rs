@@ -18,6 +18,8 @@ pub(super) struct ReadLog {
     pub next: SegmentId,
     /// Segments that recovery needs, and their bytes.
     pub held: Vec<(SegmentId, u64)>,
+    /// The last of those, and where what was written to it ends.
+    pub end: Option<(SegmentId, u64)>,
     /// Segments that nobody needs: made ready and never written, or older than what the manifest names.
     pub unneeded: Vec<SegmentId>,
 }
@@ -47,6 +49,7 @@ pub(super) fn read_log(
         next: SegmentId(highest.0.max(first.0 - 1) + 1),
         unneeded: older.chain(report.unused.iter().copied()).collect(),
         held: report.held,
+        end: report.end,
     };
     Ok((read, image))
 }

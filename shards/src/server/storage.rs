@@ -10,6 +10,7 @@ use crate::base::shard_set::ShardId;
 use crate::drivers::files::{BlockingDisk, Folder, make_private_folder};
 use crate::log::{
     Journal, JournalConfig, Log, LogIdentity, SegmentId, ShardImage, records_of, rehome, resolve,
+    spare_segments,
 };
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -116,10 +117,12 @@ fn open_log(
     directory: &DataDirectory,
     manifest: &Manifest,
     index: usize,
-    log: ReadLog,
+    mut log: ReadLog,
 ) -> Result<OpenLog, DataError> {
     let path = directory.log(manifest.generation, ShardId::new(index));
-    let mut folder = open_folder(config, &path)?;
+    let first = 1 + spare_segments(log.held.len());
+    let mut folder = open_folder(config, &path)?.beginning_with(first);
+    cut_end(&folder, &mut log, config.segment_bytes * (first * manifest.shards()) as u64)?;
     log.unneeded.iter().for_each(|segment| folder.retire(*segment));
     let journal = Journal::new(JournalConfig {
         identity: identity(manifest, index),
@@ -131,6 +134,16 @@ fn open_log(
         planted: Planted::default(),
     });
     Ok(OpenLog { journal, folder })
+}
+
+/// Gives back what the last run has left of the segment that it was filling, where the logs want more than there is.
+fn cut_end(folder: &Folder, log: &mut ReadLog, wanted: u64) -> Result<(), DataError> {
+    let (Some((segment, end)), Some((last, bytes))) = (log.end, log.held.last_mut()) else { return Ok(()) };
+    if segment == *last {
+        let cut = folder.cut_if_short(segment, end, wanted);
+        *bytes = cut.map_err(|error| DataError::System("cut", folder.path_of(segment), error.into()))?;
+    }
+    Ok(())
 }
 
 fn open_folder(config: &StorageConfig, path: &Path) -> Result<Folder, DataError> {

@@ -20,7 +20,7 @@ use crate::base::lsn::{Incarnation, Lsn};
 use crate::base::planted::Bug;
 use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
-use crate::log::{Record, SegmentId, StartRecord};
+use crate::log::{Record, Room, SegmentId, StartRecord};
 use std::borrow::Cow;
 
 /// See the module's documentation.
@@ -119,7 +119,8 @@ impl Shard {
         }
         let appended = self.log.appended_bytes() - self.cleaning.appended;
         self.cleaning.low_pass.count(appended);
-        self.cleaning.late = self.excess_over(CLEAN_LATE_EIGHTHS, 6) > 0;
+        // On a full disk it is faster, too: each write of its own takes a part of a block that nothing is in.
+        self.cleaning.late = self.excess_over(CLEAN_LATE_EIGHTHS, 6) > 0 || self.log.room() == Room::Low;
         if self.cleaning.round.is_none() {
             self.cleaning.round = self.begin_round();
         }
@@ -172,7 +173,8 @@ impl Shard {
             },
             None => {
                 let turn = &self.cleaning.turn;
-                turn.is_mine() || turn.can_be_asked() && self.wanted_through().is_some()
+                let may_begin = turn.can_be_asked() || self.disk_is_full();
+                turn.is_mine() || may_begin && self.wanted_through().is_some()
             }
         };
         can_go && !self.is_stopping()

@@ -59,7 +59,7 @@ impl World {
     pub fn start(&mut self) {
         self.incarnation = Incarnation(self.incarnation.0 + 1);
         let images = self.images();
-        self.platters.iter_mut().enumerate().for_each(|(shard, platter)| platter.forget_unused(shard));
+        self.platters.iter_mut().enumerate().for_each(|(shard, platter)| platter.tidy_up(shard));
         (self.places, self.handle) =
             start(&self.settings, self.now, self.incarnation, Some(images), &self.platters);
         self.run();

@@ -6,8 +6,8 @@ use shardmq_shards::base::planted::Planted;
 use shardmq_shards::base::shard_set::ShardId;
 use shardmq_shards::base::time::Time;
 use shardmq_shards::log::{
-    DiskDone, DiskError, DiskRequest, Journal, JournalConfig, Log, LogIdentity, ScanReport, SegmentId,
-    ShardImage, resolve, scan,
+    BLOCK_BYTES, DiskDone, DiskError, DiskRequest, Journal, JournalConfig, Log, LogIdentity, ScanReport,
+    SegmentId, ShardImage, resolve, scan,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -77,11 +77,16 @@ impl Platter {
         self.segments.keys().copied().collect()
     }
 
-    /// What was made ready and never written.
-    pub fn forget_unused(&mut self, shard: usize) {
+    /// What a start does with the files: what was made ready and never written is nobody's, and on a disk that is short of space the end of the last run's
+    /// segment is cut.
+    pub fn tidy_up(&mut self, shard: usize) {
         self.asked.clear();
         let (report, _) = self.read(shard, SegmentId(0));
         report.unused.iter().for_each(|unused| drop(self.segments.remove(unused)));
+        if let (Some((segment, end)), Some(_)) = (report.end, self.space) {
+            let stored = self.segments.get_mut(&segment).expect("it was read");
+            stored.truncate((end as usize).next_multiple_of(BLOCK_BYTES));
+        }
     }
 
     /// Does what the log of `place` asks, but for reads, and for everything while it is late.
@@ -105,7 +110,7 @@ impl Platter {
     fn carry_out(&mut self, request: DiskRequest) -> DiskDone {
         match request {
             DiskRequest::Prepare { segment, bytes } => {
-                let has_room = self.space.is_none_or(|space| self.segments.len() < space);
+                let has_room = self.space.is_none_or(|space| self.bytes() + bytes <= space as u64 * bytes);
                 if has_room {
                     self.segments.insert(segment, vec![0; bytes as usize]);
                 }

@@ -3,8 +3,8 @@
 use super::segment::{SegmentFile, Ways};
 use super::{Watermark, disk_error};
 use crate::base::limits::{LOG_SPARE_SEGMENTS, RESERVE_SEGMENTS, RETIRED_SEGMENTS_KEPT};
-use crate::log::{DiskError, SegmentId};
-use rustix::fs::{Mode, OFlags, chmod, fsync, mkdir, open, rename, unlink};
+use crate::log::{BLOCK_BYTES, DiskError, SegmentId};
+use rustix::fs::{Mode, OFlags, chmod, fsync, ftruncate, mkdir, open, rename, unlink};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,10 @@ pub struct Folder {
     ways: Ways,
     /// Segments that nobody needs, kept to be used again: the longest kept first.
     retired: VecDeque<StoredSegment>,
-    /// Segments made ready in this run, up to the reserve.
+    /// Segments made ready in this run.
     prepared: usize,
+    /// Segments that the log wants to begin with: so many of those that are there and not needed are kept for it.
+    first: usize,
     /// There was no room for the segment that was asked for last.
     refused: bool,
 }
@@ -84,12 +86,35 @@ impl Folder {
         }
         let ways = Ways::default();
         let (path, retired) = (path.to_owned(), VecDeque::new());
-        Ok(Folder { path, watermark, ways, retired, prepared: 0, refused: false })
+        Ok(Folder { path, watermark, ways, retired, prepared: 0, first: RESERVE_SEGMENTS, refused: false })
     }
 
     /// The folder with its files kept in these ways.
     pub fn with_ways(self, ways: Ways) -> Folder {
         Folder { ways, ..self }
+    }
+
+    /// The folder of a log that wants so many segments to begin with.
+    pub fn beginning_with(self, first: usize) -> Folder {
+        Folder { first, ..self }
+    }
+
+    /// Cuts off what lies behind the first `bytes` of a segment that is written no more, if the file system is so short of space that it does not have `wanted`
+    /// bytes. Returns the segment's size. What is written next would otherwise have to do without the rest of a segment after each start.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn cut_if_short(&self, segment: SegmentId, bytes: u64, wanted: u64) -> Result<u64, Errno> {
+        let path = self.path_of(segment);
+        let size = u64::try_from(rustix::fs::stat(&path)?.st_size).unwrap_or_default();
+        let bytes = bytes.next_multiple_of(BLOCK_BYTES as u64);
+        if bytes >= size || self.watermark.is_there(&self.path, wanted)? {
+            return Ok(size);
+        }
+        let file = open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        ftruncate(&file, bytes)?;
+        fsync(&file)?;
+        Ok(bytes)
     }
 
     /// The segments in the folder at `path`, by number.
@@ -199,7 +224,7 @@ impl Folder {
         let room = self.watermark.leaves(&self.path, 0).unwrap_or(false);
         let kept = if room { RETIRED_SEGMENTS_KEPT } else { 0 };
         let wanted = if self.refused { LOG_SPARE_SEGMENTS } else { 0 };
-        kept.max(wanted).max(RESERVE_SEGMENTS.saturating_sub(self.prepared))
+        kept.max(wanted).max(self.first.saturating_sub(self.prepared))
     }
 
     fn give_up_oldest(&mut self) -> Result<(), Errno> {

@@ -28,9 +28,14 @@ impl Watermark {
     /// # Errors
     /// The file system does not tell.
     pub(super) fn leaves(self, folder: &Path, bytes: u64) -> Result<bool, Errno> {
-        if self == Watermark::Bytes(0) {
-            return Ok(true);
-        }
+        if self == Watermark::Bytes(0) { Ok(true) } else { self.is_there(folder, bytes) }
+    }
+
+    /// Whether the file system says that it has enough for a file of `bytes` more below `folder`, besides what is to stay free.
+    ///
+    /// # Errors
+    /// The file system does not tell.
+    pub(super) fn is_there(self, folder: &Path, bytes: u64) -> Result<bool, Errno> {
         let told = rustix::fs::statvfs(folder)?;
         let (total, free) = (told.f_blocks * told.f_frsize, told.f_bavail * told.f_frsize);
         Ok(free >= bytes.saturating_add(self.on(total)))

@@ -15,6 +15,7 @@ mod tests;
 
 pub use failure::{LogFailure, LogStep};
 pub use room::Room;
+pub use segments::spare_segments;
 
 use self::batch::{Batch, batch_bytes};
 use self::hold::Hold;

@@ -3,7 +3,7 @@
 use super::Room;
 use crate::base::limits::{
     LOG_FOR_ACCEPTED_QUARTERS, LOG_FOR_CLEANING_QUARTERS, LOG_FOR_PUBLISHERS_AT_FIRST_QUARTERS,
-    LOG_FOR_PUBLISHERS_QUARTERS, LOG_SPARE_SEGMENTS,
+    LOG_SPARE_MORE_MAX, LOG_SPARE_PART, LOG_SPARE_SEGMENTS,
 };
 use crate::base::planted::{Bug, Planted};
 use crate::log::disk::{BLOCK_BYTES, DiskRequest, SegmentId};
@@ -29,6 +29,14 @@ struct Segment {
     id: SegmentId,
     bytes: usize,
     state: State,
+}
+
+/// Segments that a log which has so many full ones wants ready ahead of the one that it fills.
+///
+/// Going once through a log that lives costs what each round writes besides, and gives back only at its end what others have taken meanwhile: the more
+/// segments, the more of both.
+pub fn spare_segments(full: usize) -> usize {
+    LOG_SPARE_SEGMENTS + (full / LOG_SPARE_PART).min(LOG_SPARE_MORE_MAX)
 }
 
 /// The segments of one log, oldest first; numbers rise without end.
@@ -90,9 +98,23 @@ impl Segments {
     }
 
     fn want_spares(&mut self) {
-        while self.ahead.len() - 1 - self.filling < LOG_SPARE_SEGMENTS {
+        while self.ahead.len() - 1 - self.filling < self.spares() {
             self.want(self.segment_bytes);
         }
+    }
+
+    /// How many are to be ready behind the one being filled.
+    fn spares(&self) -> usize {
+        spare_segments(self.full.len() + self.filling)
+    }
+
+    /// A log that has become smaller wants no more of what it had no room for.
+    fn drop_unwanted(&mut self) {
+        let may_go = |last: &Segment| matches!(last.state, State::Wanted | State::Refused);
+        while self.ahead.len() - 1 - self.filling > self.spares() && self.ahead.back().is_some_and(may_go) {
+            self.ahead.pop_back();
+        }
+        self.low &= self.ahead.iter().any(|segment| segment.state != State::Ready);
     }
 
     fn want(&mut self, bytes: usize) {
@@ -148,7 +170,7 @@ impl Segments {
 
     /// Whether what came to be accepted before it was known that room is short may be appended at `end` of the segment being filled.
     pub(super) fn has_room_for_accepted(&self, end: usize) -> bool {
-        self.is_ready_for(self.reserve().min(LOG_FOR_ACCEPTED_QUARTERS), end)
+        self.is_ready_for(self.reserve().saturating_sub(LOG_FOR_ACCEPTED_QUARTERS), end)
     }
 
     /// Whether cleaning may append at `end` of the segment being filled: what it begins while room is low it must be able to end.
@@ -160,7 +182,8 @@ impl Segments {
     /// In quarters of a segment.
     fn reserve(&self) -> usize {
         let at_first = self.full.is_empty() && self.filling == 0;
-        if at_first { LOG_FOR_PUBLISHERS_AT_FIRST_QUARTERS } else { LOG_FOR_PUBLISHERS_QUARTERS }
+        // All but one of the spare ones, which publishers fill while the next is made.
+        if at_first { LOG_FOR_PUBLISHERS_AT_FIRST_QUARTERS } else { 4 * (self.spares() - 1) }
     }
 
     fn is_ready_for(&self, quarters: usize, end: usize) -> bool {
@@ -213,7 +236,11 @@ impl Segments {
             self.retiring = Some(segment);
             return Some(DiskRequest::Retire { segment });
         }
-        let wanted = self.ahead.iter_mut().find(|segment| segment.state == State::Wanted)?;
+        // One at a time, in order: what is further on is of no use before it, and takes the place that it needs.
+        let wanted = self.ahead.iter_mut().find(|segment| segment.state != State::Ready)?;
+        if wanted.state != State::Wanted {
+            return None;
+        }
         wanted.state = State::Asked;
         Some(DiskRequest::Prepare { segment: wanted.id, bytes: wanted.bytes as u64 })
     }
@@ -259,6 +286,7 @@ impl Segments {
             self.full_bytes -= bytes;
             self.retire.push_back(id);
         }
+        self.drop_unwanted();
     }
 
     /// The last of the full segments, oldest first, that have `bytes` together, or of the first one if that has more.

@@ -2,7 +2,7 @@
 
 use super::memory_disk::{MemoryDisk, SEGMENT_BYTES, log};
 use super::*;
-use crate::base::limits::{LOG_FOR_PUBLISHERS_QUARTERS, LOG_SPARE_SEGMENTS};
+use crate::base::limits::LOG_SPARE_SEGMENTS;
 use crate::log::codec::scribe::Scribe;
 use crate::log::disk::BLOCK_BYTES;
 use crate::log::format::BATCH_HEADER_BYTES;
@@ -70,7 +70,7 @@ fn everything_is_where_the_log_says_it_is() {
         }
         let (segments, bytes) = log.journal().expect("on disk").used();
         assert!(segments > 3 && bytes <= segments as u64 * SEGMENT_BYTES);
-        assert_eq!(disk.segments.len(), segments + LOG_SPARE_SEGMENTS);
+        assert_eq!(disk.segments.len(), segments + spare_segments(segments - 1));
     }
 }
 
@@ -80,10 +80,12 @@ fn a_record_larger_than_a_segment_gets_one_of_its_own() {
     log.append(&large(10));
     disk.take_requests(&mut log);
     // One spare segment is there, one is on its way: neither is large enough.
-    let done = disk.carry_out(0);
-    assert_eq!(log.handle_disk(done), Ok(None));
-    let done = disk.carry_out(0);
-    assert_eq!(log.handle_disk(done), Ok(None));
+    for _ in 0..2 {
+        let prepare = disk.asked.iter().position(|asked| matches!(asked, DiskRequest::Prepare { .. }));
+        let done = disk.carry_out(prepare.expect("one at a time"));
+        assert_eq!(log.handle_disk(done), Ok(None));
+        disk.take_requests(&mut log);
+    }
     let huge = log.append(&large(3 * SEGMENT_BYTES as usize));
     let last = log.append(&large(10));
     assert_eq!(disk.settle(&mut log), last);
@@ -145,7 +147,7 @@ fn publishers_leave_the_reserve_while_the_disk_has_not_answered() {
         let journal = log.journal().expect("on disk");
         assert!(journal.used().1 > SEGMENT_BYTES, "the first segment is theirs");
         let ready = (1 + LOG_SPARE_SEGMENTS) as u64 * SEGMENT_BYTES - journal.used().1;
-        let reserve = SEGMENT_BYTES / 4 * LOG_FOR_PUBLISHERS_QUARTERS as u64;
+        let reserve = SEGMENT_BYTES * (LOG_SPARE_SEGMENTS as u64 - 1);
         let last = batch_bytes(payload) as u64;
         // The last of them, and what it left of a segment that was too small for it.
         assert!(ready <= reserve && ready + 2 * last >= reserve, "{payload}: {ready} of {reserve}");
@@ -153,6 +155,31 @@ fn publishers_leave_the_reserve_while_the_disk_has_not_answered() {
         disk.settle(&mut log);
         assert_eq!(log.room(), Room::Ample);
     }
+}
+
+/// What is further on would take the place of what is needed first.
+#[test]
+fn segments_are_made_ready_in_their_order() {
+    let (mut log, mut disk) = (log(), MemoryDisk::default());
+    log.append(&large(10));
+    for number in 1..=4 {
+        disk.take_requests(&mut log);
+        let prepares = |asked: &&DiskRequest| matches!(asked, DiskRequest::Prepare { .. });
+        assert_eq!(disk.asked.iter().filter(prepares).count(), 1, "{number}");
+        let prepare = disk.asked.iter().position(|asked| prepares(&asked)).expect("counted");
+        let DiskRequest::Prepare { segment, .. } = disk.asked[prepare] else { unreachable!("looked for") };
+        assert_eq!(segment, SegmentId(number));
+        let refused = disk.refuse(prepare, DiskError::Full);
+        assert_eq!(log.handle_disk(refused), Ok(None));
+        disk.take_requests(&mut log);
+        assert!(!disk.asked.iter().any(|asked| prepares(&asked)), "none behind the one that was refused");
+        log.retry_room();
+        disk.take_requests(&mut log);
+        let again = disk.asked.iter().position(|asked| prepares(&asked)).expect("it is asked for again");
+        let done = disk.carry_out(again);
+        log.handle_disk(done).expect("the disk is fine");
+    }
+    assert_eq!(log.room(), Room::Ample);
 }
 
 #[test]

@@ -47,15 +47,20 @@ pub fn scan<E>(
         ended.insert(*incarnation, *last);
     }
     let mut walk = Walk::new(ended, take);
-    walk.report.unused = unused.iter().map(|peek| peek.segment).collect();
-    walk.report.held = peeks.iter().map(|peek| (peek.segment, peek.bytes)).collect();
     let mut bytes = Vec::new();
     for (index, peek) in peeks.iter().enumerate() {
+        if !peek.is_used() && walk.has_read_all(peek.segment.incarnation()) {
+            // Made ready by a run that did not come to it. Those that came after it went on above.
+            walk.report.unused.push(peek.segment);
+            continue;
+        }
+        walk.report.held.push((peek.segment, peek.bytes));
         let behind = behind(&walk, peek, &peeks[index + 1..]);
         let seal = Seal::of(identity, peek.segment);
         let outline = load(seal, peek, behind.goal(), read, &mut bytes)?;
         walk.segment(peek, seal, &bytes, &outline, behind);
     }
+    walk.report.unused.extend(unused.iter().map(|peek| peek.segment));
     Ok(walk.finish())
 }
 

@@ -16,6 +16,8 @@ pub struct ScanReport {
     pub held: Vec<(SegmentId, u64)>,
     /// Segments that were made ready and never written: nobody needs them.
     pub unused: Vec<SegmentId>,
+    /// The last segment that is held, and where what was written to it ends, if all of that could be read: what is behind is nothing.
+    pub end: Option<(SegmentId, u64)>,
     /// The last record's number; 0 when there is none.
     pub newest: Lsn,
     /// The last record says that the run ended in order.

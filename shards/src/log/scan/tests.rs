@@ -1,14 +1,13 @@
 //! Logs cut, torn, hit and gone on with: what was kept is there, what was not is said.
 
 use super::*;
-use crate::base::limits::LOG_SPARE_SEGMENTS;
 use crate::base::lsn::Incarnation;
 use crate::log::codec::scribe::Scribe;
 use crate::log::disk::BLOCK_BYTES;
 use crate::log::format::{FORMAT_VERSION, put_segment_header};
 use crate::log::journal::memory_disk::{IDENTITY, MemoryDisk, config};
 use crate::log::record::StartRecord;
-use crate::log::{Journal, JournalConfig, Log};
+use crate::log::{Journal, JournalConfig, Log, spare_segments};
 use std::convert::Infallible;
 
 /// A record as text, with its number and where it lies.
@@ -105,7 +104,7 @@ fn what_was_written_is_read_over_segments_and_incarnations() {
         let report = run.go_on();
         assert!(report.is_clean() && report.torn.is_none() && report.unreal == 0, "{report:?}");
         assert_eq!(report.stopped, round % 2 == 0);
-        assert_eq!(report.unused.len(), LOG_SPARE_SEGMENTS);
+        assert_eq!(report.unused.len(), spare_segments(report.held.len() - 1));
     }
     let (found, report) = read_all(&run.disk.segments);
     assert!(found == run.told && report.is_clean() && report.newest == run.log.newest());

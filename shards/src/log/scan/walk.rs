@@ -104,6 +104,11 @@ impl<'t> Walk<'t> {
         self.report
     }
 
+    /// Whether all of an incarnation that an earlier recovery found has been read.
+    pub(super) fn has_read_all(&self, incarnation: Incarnation) -> bool {
+        self.is_over(incarnation, self.low())
+    }
+
     /// Whether `low` and what comes before it is all of an incarnation that an earlier recovery found: what else there is of it was cut then.
     fn is_over(&self, incarnation: Incarnation, low: Lsn) -> bool {
         self.ended(incarnation).is_some_and(|last| low.max(Lsn::before(incarnation)) >= last)
@@ -136,7 +141,10 @@ impl<'t> Walk<'t> {
             self.batch(segment, *offset, *header, is_last);
             end = offset + header.extent();
         }
+        let before = (self.report.records, self.report.torn, self.report.damage.len());
         self.tail(segment, end, behind);
+        let is_all = before == (self.report.records, self.report.torn, self.report.damage.len());
+        self.report.end = is_all.then_some((segment.id, end as u64));
     }
 
     /// The records of a batch whose header can be read.
