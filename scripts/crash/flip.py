@@ -125,7 +125,6 @@ class Content:
     def amiss(self, port):
         """What is not as it should be, as a set of causes: a message, a session, a subscription, a retained topic."""
         causes, sessions = set(), {}
-        self.poorer = set()
         expected = self.expected()
         versions = dict(SLEEPERS)
         for name in expected:
@@ -146,7 +145,6 @@ class Content:
             wrong |= {payload for payload in got if got.count(payload) > 1}
             if name not in lost and wrong:
                 causes |= {("message", payload) for payload in wrong}
-                self.poorer.add(name)
         if "inflight" not in lost and not any(
             kind == PUBREL and number == self.arrived for kind, number, _ in sessions["inflight"].acks
         ):
@@ -183,7 +181,6 @@ class Content:
                 client.read(0.005)
             missing -= {(name, message.topic) for name, client in sessions.items() for message in client.messages if message.payload.startswith("probe ")}
         half.drop()
-        self.poorer |= {name for name, _ in missing if name not in lost}
         return causes | {("subscription", name, topic) for name, topic in missing if name not in lost}
 
     def amiss_of_retained(self, port):
@@ -294,9 +291,7 @@ class Loop:
         quarantined = os.path.exists(os.path.join(directory, "quarantine"))
         if end != 0:
             faults.append(f"exit code {end}")
-        # The record that made a session takes along what only that session has, also where a later CONNECT has named it again.
-        of_one_session = any("kind 3" in target[0] for target, _ in flips) and len(content.poorer) == 1
-        if len(causes) > 1 and not of_one_session:
+        if len(causes) > 1:
             faults.append(f"more is missing than one record holds: {sorted(causes)}")
         if (code == 1) != reported or reported != quarantined:
             faults.append(f"verify says {code}, the broker's log {reported}, the quarantine {quarantined}")

@@ -16,8 +16,8 @@ const STEPS: u64 = 2_500;
 fn run_with(seed: u64, flavor: Flavor, bug: Bug) -> Result<(Coverage, u64), RunFailure> {
     let point = match bug {
         Bug::SegmentsGoTooEarly => CrashPoint::Retired(1 + seed % 4),
-        // The record is being written.
-        Bug::PubcompBeforeRecord => CrashPoint::Log(1 + seed % 200),
+        // The record is being written, or the one that it came from.
+        Bug::PubcompBeforeRecord | Bug::Qos2BeforeSource => CrashPoint::Log(1 + seed % 200),
         _ => CrashPoint::Step(1 + seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % STEPS),
     };
     run_crashing(seed, flavor, STEPS, Some(point), Some(bug))

@@ -235,6 +235,8 @@ pub const COPY_RECORD_BYTES: u64 = 14;
 pub const BODY_RECORD_BYTES: u64 = 38;
 /// Bytes of the record of a retained message around topic, properties and payload.
 pub const RETAINED_RECORD_BYTES: u64 = 32;
+/// Times that the head with which a session begins is written: damage to one does not take along what other records say of the session.
+pub const HEAD_RECORDS: usize = 2;
 /// Bytes of the head of a session around client id, user and will.
 pub const HEAD_RECORD_BYTES: u64 = 40;
 /// Bytes of a will around topic, properties and payload.

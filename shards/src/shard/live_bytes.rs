@@ -4,7 +4,8 @@ use super::Shard;
 use super::session::{Session, SessionKey};
 use crate::base::kept::Written;
 use crate::base::limits::{
-    COPY_RECORD_BYTES, FILTER_RECORD_BYTES, HEAD_RECORD_BYTES, RETAINED_RECORD_BYTES, WILL_RECORD_BYTES,
+    COPY_RECORD_BYTES, FILTER_RECORD_BYTES, HEAD_RECORD_BYTES, HEAD_RECORDS, RETAINED_RECORD_BYTES,
+    WILL_RECORD_BYTES,
 };
 
 impl Shard {
@@ -28,7 +29,8 @@ impl Shard {
             WILL_RECORD_BYTES + content as u64
         });
         let user = session.user.as_ref().map_or(0, |user| user.len());
-        let bytes = HEAD_RECORD_BYTES + will + (session.client_id.len() + user) as u64;
+        let bytes =
+            HEAD_RECORDS as u64 * (HEAD_RECORD_BYTES + will + (session.client_id.len() + user) as u64);
         add_bytes(session, bytes, &mut self.cleaning.session_bytes);
     }
 

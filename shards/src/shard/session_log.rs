@@ -4,9 +4,9 @@
 use super::Shard;
 use super::peers::News;
 use super::session::{Session, SessionKey};
-use crate::base::limits::FILTER_RECORD_BYTES;
+use crate::base::limits::{FILTER_RECORD_BYTES, HEAD_RECORDS};
 use crate::base::lsn::Lsn;
-use crate::log::{BodyRecord, OfflineRecord, Record, SessionRecord, SubscribedRecord, WillRecord};
+use crate::log::{BodyRecord, Log, OfflineRecord, Record, SessionRecord, SubscribedRecord, WillRecord};
 use crate::session::Will;
 use crate::topics::TopicFilter;
 use crate::wire::SubscriptionOptions;
@@ -25,10 +25,12 @@ impl Shard {
         if fresh {
             session.written = at;
         }
-        let lsn = self.log.append(&Record::Session(head(session, fresh)));
-        if fresh {
-            self.weigh_head(key);
+        let head = head(session, fresh);
+        if !fresh {
+            return self.log.append(&Record::Session(head));
         }
+        let lsn = append_whole(&mut self.log, head);
+        self.weigh_head(key);
         lsn
     }
 
@@ -130,6 +132,13 @@ impl Shard {
         self.work.charge(filters.len());
         self.interest_changed();
     }
+}
+
+/// Appends a head with which the whole of its session begins: twice, as it alone says whose the session is, and damage to one record is not to take
+/// along all that others say of it.
+pub(super) fn append_whole(log: &mut Log, head: SessionRecord<'_>) -> Lsn {
+    let head = Record::Session(head);
+    (0..HEAD_RECORDS).fold(Lsn::NONE, |_, _| log.append(&head))
 }
 
 /// The head of a session as a CONNECT makes it.

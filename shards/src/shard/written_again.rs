@@ -4,10 +4,10 @@ use super::Shard;
 use super::cleaning::Stage;
 use super::cleaning_pace::Share;
 use super::session::{Session, SessionKey};
-use super::session_log::head;
+use super::session_log::{append_whole, head};
 use super::will_queue::KeptMessage;
 use crate::base::kept::{BodyKey, CopyNumber, ParkedId, Written};
-use crate::base::limits::QUEUE_RECORD_COPIES;
+use crate::base::limits::{HEAD_RECORDS, QUEUE_RECORD_COPIES};
 use crate::base::lsn::Lsn;
 use crate::base::planted::Bug;
 use crate::base::time::Time;
@@ -83,12 +83,10 @@ impl Shard {
         self.weigh_anew(key, at);
         let session = self.sessions.get(key).expect("the caller has it");
         let received: Vec<_> = session.inbound.received().collect();
-        self.log.append(&Record::Session(SessionRecord {
-            offline_since: session.connection.is_none().then_some(session.offline_since),
-            received: Cow::Borrowed(&received),
-            ..head(session, false)
-        }));
-        share.record(0);
+        let offline_since = session.connection.is_none().then_some(session.offline_since);
+        let received = Cow::Borrowed(&*received);
+        append_whole(&mut self.log, SessionRecord { offline_since, received, ..head(session, false) });
+        (0..HEAD_RECORDS).for_each(|_| share.record(0));
         let (filters, end) = (self.topics.filters(&session.filters), session.next_copy);
         let filters: Vec<Box<str>> = filters.map(Into::into).collect();
         for text in &filters {

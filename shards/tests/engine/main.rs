@@ -14,6 +14,7 @@ mod conformance;
 mod connecting;
 mod crash;
 mod crashing;
+mod damaged;
 mod deadlines;
 mod delayed;
 mod exclusive;

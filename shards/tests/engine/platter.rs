@@ -1,13 +1,13 @@
 //! A disk that does at once what it is asked, for logs in segments.
 
 use crate::world::{Place, World};
-use shardmq_shards::base::lsn::Incarnation;
+use shardmq_shards::base::lsn::{Incarnation, Lsn};
 use shardmq_shards::base::planted::Planted;
 use shardmq_shards::base::shard_set::ShardId;
 use shardmq_shards::base::time::Time;
 use shardmq_shards::log::{
-    BLOCK_BYTES, DiskDone, DiskError, DiskRequest, Journal, JournalConfig, Log, LogIdentity, ScanReport,
-    SegmentId, ShardImage, resolve, scan,
+    BLOCK_BYTES, DiskDone, DiskError, DiskRequest, Journal, JournalConfig, Log, LogIdentity,
+    Place as RecordPlace, Record, ScanReport, SegmentId, ShardImage, resolve, scan,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -51,20 +51,43 @@ impl Platter {
 
     /// What the segments from `first` on say.
     pub fn read(&self, shard: usize, first: SegmentId) -> (ScanReport, ShardImage) {
+        let mut image = ShardImage::default();
+        let report = self.scan(shard, first, &mut |lsn, record, place| {
+            image.at = Some(place);
+            image.apply(lsn, &record);
+        });
+        (report, image)
+    }
+
+    fn scan(
+        &self,
+        shard: usize,
+        first: SegmentId,
+        found: &mut dyn FnMut(Lsn, Record<'_>, RecordPlace),
+    ) -> ScanReport {
         let segments: Vec<_> =
             self.segments.range(first..).map(|(id, bytes)| (*id, bytes.len() as u64)).collect();
-        let mut image = ShardImage::default();
         let mut read = |segment, offset: u64, bytes: usize, into: &mut Vec<u8>| {
             let stored: &Vec<u8> = &self.segments[&segment];
             let from = (offset as usize).min(stored.len());
             into.extend_from_slice(&stored[from..(from + bytes).min(stored.len())]);
             Ok::<_, Infallible>(())
         };
-        let report = scan(identity(shard), &segments, &mut read, &mut |lsn, record, place| {
-            image.at = Some(place);
-            image.apply(lsn, &record);
+        scan(identity(shard), &segments, &mut read, found).expect("memory can be read")
+    }
+
+    /// Flips a bit of the `nth` of the records that `are_these`, counted from 0, if there are so many.
+    pub fn hit(&mut self, shard: usize, nth: usize, are_these: impl Fn(&Record<'_>) -> bool) -> bool {
+        let mut places = Vec::new();
+        self.scan(shard, SegmentId(0), &mut |_, record, place| {
+            if are_these(&record) {
+                places.push(place);
+            }
         });
-        (report.expect("memory can be read"), image)
+        let Some(place) = places.get(nth) else { return false };
+        let segment = self.segments.get_mut(&place.segment).expect("it was read just now");
+        segment[(place.offset + place.bytes / 2) as usize] ^= 4;
+        true
     }
 
     /// Bytes of all segments.

@@ -5,8 +5,8 @@ use shardmq_shards::drivers::sim::RunFailure;
 use std::collections::BTreeMap;
 
 /// Seeds within which a bug must show. Nearly all do within ten; that a partition answers too early matters only if nothing is published on the
-/// topic until the next rest, once in a hundred.
-const SEEDS: u64 = 1_000;
+/// topic until the next rest, once in a hundred. What only a crash within one write of one of two logs shows is seen by one in a thousand.
+const SEEDS: u64 = 3_000;
 
 /// Runs seeds with `bug` in the engine until `checker` sees it. Others may see it too: many bugs break several promises.
 pub fn caught_by<T>(checker: &str, bug: Bug, run: impl Fn(u64) -> Result<T, RunFailure>) {

@@ -2,7 +2,7 @@
 
 use super::{SessionImage, ShardImage, WillImage};
 use crate::base::kept::{CopyNumber, ParkedId, SessionNumber};
-use crate::base::limits::QUEUE_RECORD_COPIES;
+use crate::base::limits::{HEAD_RECORDS, QUEUE_RECORD_COPIES};
 use crate::base::lsn::Lsn;
 use crate::log::record::{
     BodyId, BodyRecord, Cause, CopyEntry, Destination, Occasion, Origin, ParkedRecord, Record, SessionRecord,
@@ -95,7 +95,8 @@ impl SessionImage {
                 exclusive: image.exclusive,
             })
         });
-        std::iter::once(self.head(number)).chain(subscriptions).chain(self.queue_records(number))
+        let heads = std::iter::repeat_with(move || self.head(number)).take(HEAD_RECORDS);
+        heads.chain(subscriptions).chain(self.queue_records(number))
     }
 
     fn head(&self, session: SessionNumber) -> Record<'_> {
