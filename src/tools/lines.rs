@@ -4,6 +4,7 @@ use super::message_line::{LineError, MessageLine};
 use serde::{Deserialize, Serialize};
 use shardmq_shards::base::kept::{CopyNumber, ParkedId, SessionNumber};
 use shardmq_shards::base::lsn::Lsn;
+use shardmq_shards::base::rising_map::RisingMap;
 use shardmq_shards::base::time::Time;
 use shardmq_shards::log::{
     BodyId, BodyImage, CopyEntry, CopyState, Occasion, Origin, ParkedImage, SessionImage, ShardImage,
@@ -12,7 +13,6 @@ use shardmq_shards::log::{
 use shardmq_shards::mesh::Epoch;
 use shardmq_shards::topics::TopicFilter;
 use shardmq_shards::wire::{Message, PacketId, QoS, SubscriptionOptions, Version};
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 /// One line.
@@ -126,7 +126,7 @@ pub fn lines_of(image: &ShardImage) -> impl Iterator<Item = Line> {
 }
 
 impl SessionLine {
-    fn of(session: &SessionImage, bodies: &BTreeMap<BodyId, BodyImage>) -> SessionLine {
+    fn of(session: &SessionImage, bodies: &RisingMap<BodyId, BodyImage>) -> SessionLine {
         let message = |body: &BodyId| bodies.get(body).map(|body| MessageLine::of(&body.message));
         let subscriptions = session.subscriptions.iter();
         SessionLine {
@@ -142,7 +142,7 @@ impl SessionLine {
     }
 
     fn to_image(&self, number: SessionNumber, messages: &mut Messages) -> Result<SessionImage, LineError> {
-        let mut copies = BTreeMap::new();
+        let mut copies = RisingMap::default();
         for (index, copy) in self.queue.iter().enumerate() {
             let copy_number = CopyNumber(index as u64);
             copies.insert(copy_number, copy.to_image(number, copy_number, messages)?);
@@ -265,7 +265,7 @@ impl CopyLine {
 }
 
 impl WaitingLine {
-    fn of(parked: &ParkedImage, bodies: &BTreeMap<BodyId, BodyImage>) -> WaitingLine {
+    fn of(parked: &ParkedImage, bodies: &RisingMap<BodyId, BodyImage>) -> WaitingLine {
         let waits_for = match &parked.occasion {
             Occasion::At(due) => WaitsFor::Time(due.as_micros()),
             Occasion::Member { group, .. } => WaitsFor::Member(group.to_string()),
@@ -297,7 +297,7 @@ fn packet_id(id: u16) -> Result<PacketId, LineError> {
 /// The messages of an image that is being made.
 #[derive(Default)]
 struct Messages {
-    bodies: BTreeMap<BodyId, BodyImage>,
+    bodies: RisingMap<BodyId, BodyImage>,
     newest: Lsn,
 }
 

@@ -7,6 +7,7 @@ pub mod lsn;
 pub mod parted;
 pub mod planted;
 pub mod random;
+pub mod rising_map;
 pub mod secret;
 pub mod shard_set;
 pub mod slab;

@@ -10,6 +10,7 @@ pub mod eventfd;
 pub mod files;
 pub mod glommio;
 mod log_seat;
+pub mod memory;
 #[cfg(test)]
 mod own_process;
 pub mod probe;

@@ -16,6 +16,7 @@ use super::format::Place;
 use super::record::{BodyId, CopyEntry, Destination, Occasion, Origin};
 use crate::base::kept::{CopyNumber, ParkedId, SessionNumber, Written};
 use crate::base::lsn::{Incarnation, Lsn};
+use crate::base::rising_map::RisingMap;
 use crate::base::shard_set::ShardId;
 use crate::base::time::Time;
 use crate::mesh::Epoch;
@@ -31,7 +32,7 @@ pub struct ShardImage {
     /// Durable sessions.
     pub sessions: BTreeMap<SessionNumber, SessionImage>,
     /// Messages that copies, outbox or parked entries refer to.
-    pub bodies: BTreeMap<BodyId, BodyImage>,
+    pub bodies: RisingMap<BodyId, BodyImage>,
     /// Retained messages of this shard's partition, by topic, with where their last record lies.
     pub retained: BTreeMap<Box<str>, (Message, Option<PublisherMark>, Written)>,
     /// Messages that other shards have to log, in order.
@@ -131,7 +132,7 @@ pub struct SessionImage {
     /// missing among the bodies.
     ///
     /// [`CopyState::Arrived`]: super::CopyState::Arrived
-    pub copies: BTreeMap<CopyNumber, (BodyId, CopyEntry)>,
+    pub copies: RisingMap<CopyNumber, (BodyId, CopyEntry)>,
     /// The number that its next copy gets.
     pub next_copy: CopyNumber,
     /// Where the last head lies with which the whole of it begins.

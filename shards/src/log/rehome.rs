@@ -12,6 +12,7 @@ use super::record::{BodyId, Occasion};
 use crate::base::hash::HashKey;
 use crate::base::kept::{ParkedId, SessionNumber};
 use crate::base::lsn::Lsn;
+use crate::base::rising_map::RisingMap;
 use crate::topics::retained::{PublisherMark, partition};
 use std::collections::BTreeMap;
 
@@ -69,7 +70,7 @@ impl Home {
         &mut self,
         number: SessionNumber,
         mut session: SessionImage,
-        bodies: &BTreeMap<BodyId, BodyImage>,
+        bodies: &RisingMap<BodyId, BodyImage>,
     ) {
         for (body, _) in session.copies.values_mut() {
             *body = self.rename(*body, bodies);
@@ -79,7 +80,7 @@ impl Home {
     }
 
     /// A message that has arrived may be there no more: its name then says only that.
-    fn rename(&mut self, old: BodyId, bodies: &BTreeMap<BodyId, BodyImage>) -> BodyId {
+    fn rename(&mut self, old: BodyId, bodies: &RisingMap<BodyId, BodyImage>) -> BodyId {
         if let Some(name) = self.names.get(&old) {
             return *name;
         }

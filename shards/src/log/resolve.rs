@@ -85,7 +85,7 @@ fn unreal_arrivals(images: &[ShardImage], ends: &[Ends]) -> BTreeSet<(ShardId, B
     loop {
         let before = unreal.len();
         for (index, image) in images.iter().enumerate() {
-            for (body, BodyImage { origin, .. }) in &image.bodies {
+            for (body, BodyImage { origin, .. }) in image.bodies.iter() {
                 let Origin::Peer { source, lsn } = *origin else { continue };
                 let is_real = ends.get(source.index()).is_none_or(|ends| ends.is_real(lsn));
                 if !is_real || unreal.contains(&(source, BodyId(lsn))) {

@@ -8,6 +8,7 @@ use crate::drivers::epoll;
 use crate::drivers::eventfd::EventFd;
 use crate::drivers::files::{FileDisk, KeeperPort};
 use crate::drivers::glommio::{self, DriverOptions};
+use crate::drivers::memory;
 use crate::drivers::probe::Driver;
 use crate::drivers::turn::{CoordinatorSeat, Seat};
 use crate::log::{Journal, Log, ShardImage};
@@ -90,6 +91,7 @@ fn serve(post: Post, name: &str) -> Result<(), String> {
     let mut shard = Shard::new(post.config);
     let disk = post.kept.map(|kept| {
         shard.restore(post.clock.now(), Log::over(kept.journal), kept.image);
+        memory::give_back();
         if !kept.cleaned {
             shard.leave_log_uncleaned();
         }

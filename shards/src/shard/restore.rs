@@ -60,7 +60,7 @@ impl Shard {
         }
         self.arm_sweep(now);
         self.restore_parked(now, &image, &keys);
-        self.restore_messages(now, &image, &keys);
+        self.restore_messages(now, image, &keys);
         for key in keys.into_values() {
             self.await_end(now, key);
         }

@@ -5,9 +5,14 @@ use super::outbox::{Again, Sent};
 use super::publish::Publisher;
 use super::redispatch::Taken;
 use super::session::SessionKey;
-use crate::base::kept::{BodyKey, CopyNumber, KeptCopy, SessionNumber, Written};
+use crate::base::kept::{BodyKey, CopyNumber, KeptCopy, ParkedId, SessionNumber, Written};
+use crate::base::lsn::Lsn;
+use crate::base::rising_map::RisingMap;
 use crate::base::time::Time;
-use crate::log::{BodyId, BodyImage, CopyEntry, CopyState, Occasion, Origin, SessionImage, ShardImage};
+use crate::log::{
+    Bodies, BodyId, BodyImage, CopyEntry, CopyState, Destination, Occasion, Origin, ParkedImage,
+    SessionImage, ShardImage,
+};
 use crate::mesh::SharedGroup;
 use crate::session::{Identifiers, Incoming, Outbound, PagedCopy, PendingCopy, Restored};
 use crate::topics::retained::PublisherMark;
@@ -18,25 +23,33 @@ use std::collections::BTreeMap;
 /// Where the sessions of an image are.
 pub(super) type Restorees = BTreeMap<SessionNumber, SessionKey>;
 
-/// Bodies that something refers to again, each held until all is restored.
-struct Bodies<'i> {
-    image: &'i BTreeMap<BodyId, BodyImage>,
-    keys: BTreeMap<BodyId, BodyKey>,
-}
+/// The bodies of an image, each held until all is restored.
+struct Opened(Vec<(BodyId, BodyKey)>);
 
-impl Bodies<'_> {
-    /// A reference to the body; `None`: the image is without it, as only damage makes it.
-    fn hold(&mut self, id: BodyId, bodies: &mut crate::log::Bodies) -> Option<(BodyKey, Message)> {
-        let BodyImage { message, publisher, place, .. } = self.image.get(&id)?;
-        let key = *self.keys.entry(id).or_insert_with(|| {
-            // Whether it ever happened has been asked, for the last time.
-            let key = bodies.open(message.clone(), Origin::Own);
-            bodies.name(key, id, *publisher, *place);
-            key
-        });
+impl Opened {
+    /// `None`: the image is without it, as only damage makes it.
+    fn key(&self, id: BodyId) -> Option<BodyKey> {
+        let at = self.0.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(self.0[at].1)
+    }
+
+    /// A reference to the body.
+    fn hold(&self, id: BodyId, bodies: &mut Bodies) -> Option<(BodyKey, Message)> {
+        let key = self.key(id)?;
         bodies.hold(key);
         Some((key, bodies.message(key).clone()))
     }
+}
+
+/// Whether each ever happened has been asked, for the last time.
+fn open(images: RisingMap<BodyId, BodyImage>, bodies: &mut Bodies) -> Opened {
+    let mut opened = Vec::with_capacity(images.len());
+    for (id, BodyImage { message, publisher, place, .. }) in images {
+        let key = bodies.open(message, Origin::Own);
+        bodies.name(key, id, publisher, place);
+        opened.push((id, key));
+    }
+    Opened(opened)
 }
 
 /// How many of the session's copies may have been sent at most.
@@ -49,43 +62,51 @@ fn sent_max(image: &SessionImage) -> u16 {
 impl Shard {
     /// Copies, outbox, marks, open fan-outs and what is between two members, as `image` has them. Sessions, their subscriptions and the retained store
     /// are restored; nothing of this goes out before [`Shard::send_again`].
-    pub(super) fn restore_messages(&mut self, now: Time, image: &ShardImage, keys: &Restorees) {
+    ///
+    /// The memory of each part of the image is given back before the next part is made: a million messages are there once.
+    pub(super) fn restore_messages(&mut self, now: Time, image: ShardImage, keys: &Restorees) {
         // Everything that was recovered is committed.
         self.gate.commit(image.newest);
         image.marks.iter().for_each(|(source, lsn)| self.marks.tell(*source, *lsn));
-        let mut bodies = Bodies { image: &image.bodies, keys: BTreeMap::new() };
-        for (number, session) in &image.sessions {
-            if let Some(key) = keys.get(number) {
-                self.restore_copies(*key, session, &mut bodies);
+        let bodies = open(image.bodies, &mut self.bodies);
+        for (number, session) in image.sessions {
+            if let Some(key) = keys.get(&number) {
+                self.restore_copies(*key, session, &bodies);
             }
         }
         for (id, done) in &image.open {
-            self.finish_fan_out(now, *id, (done, keys), &mut bodies);
+            self.finish_fan_out(now, *id, (done, keys), &bodies);
         }
-        self.restore_outbox(image, &mut bodies);
-        for (number, parked) in &image.parked {
-            if let Occasion::Member { group, sent_on } = &parked.occasion {
-                let Some(body) = image.bodies.get(&parked.body) else { continue };
-                self.counters.copies += 1;
-                self.redispatch.push(Taken {
-                    message: body.message.clone(),
-                    group: SharedGroup::Filter((**group).into()),
-                    send_on: *sent_on,
-                    parked: Some(*number),
-                    written: Written::default(),
-                    after: Origin::Own,
-                });
-            }
+        self.restore_outbox(image.outbox, &bodies);
+        for (number, parked) in image.parked {
+            self.restore_taken(number, parked, &bodies);
         }
-        bodies.keys.into_values().for_each(|key| self.bodies.release(key));
+        bodies.0.into_iter().for_each(|(_, key)| self.bodies.release(key));
     }
 
-    fn restore_copies(&mut self, key: SessionKey, image: &SessionImage, bodies: &mut Bodies<'_>) {
+    /// What was between two members of a shared group.
+    fn restore_taken(&mut self, number: ParkedId, parked: ParkedImage, bodies: &Opened) {
+        let Occasion::Member { group, sent_on } = parked.occasion else { return };
+        let Some(body) = bodies.key(parked.body) else { return };
+        self.counters.copies += 1;
+        self.redispatch.push(Taken {
+            message: self.bodies.message(body).clone(),
+            group: SharedGroup::Filter((*group).into()),
+            send_on: sent_on,
+            parked: Some(number),
+            written: Written::default(),
+            after: Origin::Own,
+        });
+    }
+
+    fn restore_copies(&mut self, key: SessionKey, image: SessionImage, bodies: &Opened) {
         let session = self.sessions.get(key).expect("it was restored just now");
         let groups = self.topics.groups_of(&session.filters);
+        let (next_copy, sent_max) = (image.next_copy, sent_max(&image));
+        let sent_before = image.away.0.unwrap_or(next_copy);
         let mut copies = Vec::with_capacity(image.copies.len());
-        for (number, (body, entry)) in &image.copies {
-            if let Some(copy) = self.restored_copy(*number, (*body, entry), &groups, bodies) {
+        for (number, (body, entry)) in image.copies {
+            if let Some(copy) = self.restored_copy(number, (body, entry), &groups, bodies) {
                 copies.push(copy);
             }
         }
@@ -99,9 +120,9 @@ impl Shard {
             .collect();
         self.leave_on_disk(&mut copies);
         let session = self.sessions.get_mut(key).expect("it was restored just now");
-        session.next_copy = image.next_copy;
-        session.outbound = Outbound::restored(self.limits.in_flight_max.min(sent_max(image)), copies);
-        session.outbound.note_sent_before(image.away.0.unwrap_or(image.next_copy));
+        session.next_copy = next_copy;
+        session.outbound = Outbound::restored(self.limits.in_flight_max.min(sent_max), copies);
+        session.outbound.note_sent_before(sent_before);
         // They are made anew, as far as this run's counters go.
         self.counters.copies += (session.outbound.queued() + session.outbound.in_flight()) as u64;
         with_backlog.into_iter().for_each(|group| self.topics.note_backlog(group, key));
@@ -136,9 +157,9 @@ impl Shard {
     fn restored_copy(
         &mut self,
         number: CopyNumber,
-        (body, entry): (BodyId, &CopyEntry),
+        (body, entry): (BodyId, CopyEntry),
         groups: &[GroupId],
-        bodies: &mut Bodies<'_>,
+        bodies: &Opened,
     ) -> Option<Restored> {
         if let CopyState::Arrived(packet_id) = entry.state {
             return Some(Restored::Arrived(packet_id, number));
@@ -167,10 +188,10 @@ impl Shard {
         now: Time,
         id: BodyId,
         (done, keys): (&[SessionNumber], &Restorees),
-        bodies: &mut Bodies<'_>,
+        bodies: &Opened,
     ) {
-        let publisher = bodies.image.get(&id).and_then(|body| body.publisher);
         let Some((body, message)) = bodies.hold(id, &mut self.bodies) else { return };
+        let publisher = self.bodies.get(body).publisher;
         let mut done: Vec<SessionKey> = done.iter().filter_map(|number| keys.get(number).copied()).collect();
         done.sort_unstable();
         let routes =
@@ -202,15 +223,23 @@ impl Shard {
         key.map_or(Publisher::Elsewhere, Publisher::Session)
     }
 
-    fn restore_outbox(&mut self, image: &ShardImage, bodies: &mut Bodies<'_>) {
-        for (lsn, (id, destinations)) in &image.outbox {
-            let publisher = image.bodies.get(id).and_then(|body| body.publisher);
-            let Some((body, _)) = bodies.hold(*id, &mut self.bodies) else { continue };
-            for destination in destinations {
-                self.outbox.again[destination.shard.index()].push_back(Again { lsn: *lsn, publisher });
+    fn restore_outbox(
+        &mut self,
+        outbox: BTreeMap<Lsn, (BodyId, Vec<Destination<'static>>)>,
+        bodies: &Opened,
+    ) {
+        for (lsn, (id, destinations)) in outbox {
+            let Some((body, _)) = bodies.hold(id, &mut self.bodies) else { continue };
+            let publisher = self.bodies.get(body).publisher;
+            for destination in &destinations {
+                self.outbox.again[destination.shard.index()].push_back(Again { lsn, publisher });
             }
-            let written = Written::default();
-            self.outbox.push(Sent { lsn: *lsn, body, destinations: destinations.clone().into(), written });
+            self.outbox.push(Sent {
+                lsn,
+                body,
+                destinations: destinations.into(),
+                written: Written::default(),
+            });
         }
     }
 }

@@ -121,7 +121,7 @@ impl ShardImage {
     /// Has a body, unless it is there: then its own record has said better where it came from.
     pub(super) fn keep_body(&mut self, body: BodyId, origin: Origin, content: &BodyRecord<'_>) {
         let place = self.at;
-        let image = self.bodies.entry(body).or_insert_with(|| BodyImage {
+        let image = self.bodies.get_or_insert_with(body, || BodyImage {
             message: content.to_message(),
             publisher: content.publisher,
             origin,

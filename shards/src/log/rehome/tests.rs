@@ -69,7 +69,7 @@ impl World {
             will: None,
             subscriptions,
             received: vec![PacketId::MIN],
-            copies: BTreeMap::new(),
+            copies: Default::default(),
             next_copy: CopyNumber(0),
             written: Default::default(),
             head: Default::default(),
