@@ -126,16 +126,18 @@ impl Waiting {
 
     /// Whether half of it is free.
     pub(super) fn has_headroom(&self, limits: &Limits) -> bool {
-        self.paged.is_empty()
-            && self.in_memory() <= limits.queue_messages_max as usize / 2
+        self.paged.is_empty() && self.memory_is_half_free(limits)
+    }
+
+    fn memory_is_half_free(&self, limits: &Limits) -> bool {
+        self.in_memory() <= limits.queue_messages_max as usize / 2
             && self.bytes <= limits.queue_bytes_max as usize / 2
     }
 
     /// Whether it is time to read back what is on disk: there is room again, for the first of it at least.
     pub(super) fn is_low(&self, limits: &Limits) -> bool {
         self.acknowledged.is_empty()
-            || self.in_memory() <= limits.queue_messages_max as usize / 2
-                && self.bytes <= limits.queue_bytes_max as usize / 2
+            || self.memory_is_half_free(limits)
                 && self.bytes + self.paged.first_bytes() <= limits.queue_bytes_max as usize
     }
 
