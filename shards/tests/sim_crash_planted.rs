@@ -17,7 +17,8 @@ fn run_with(seed: u64, flavor: Flavor, bug: Bug) -> Result<(Coverage, u64), RunF
     let point = match bug {
         Bug::SegmentsGoTooEarly => CrashPoint::Retired(1 + seed % 4),
         // The record is being written, or the one that it came from.
-        Bug::PubcompBeforeRecord | Bug::Qos2BeforeSource => CrashPoint::Log(1 + seed % 200),
+        Bug::PubcompBeforeRecord => CrashPoint::Pubcomp(1 + seed % 50),
+        Bug::Qos2BeforeSource => CrashPoint::Log(1 + seed % 200),
         _ => CrashPoint::Step(1 + seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % STEPS),
     };
     run_crashing(seed, flavor, STEPS, Some(point), Some(bug))

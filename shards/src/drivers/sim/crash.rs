@@ -26,6 +26,8 @@ pub enum CrashPoint {
     Log(u64),
     /// When disks have given so many segments up, all together, of which none stays: what was written in the meantime may be on its way.
     Retired(u64),
+    /// When clients have read so many PUBCOMPs, after the one that was the last of them.
+    Pubcomp(u64),
 }
 
 impl World {
@@ -125,6 +127,14 @@ impl World {
             Some(CrashPoint::Step(step)) => self.step >= step,
             Some(CrashPoint::Log(point)) => self.log_points() >= point,
             Some(CrashPoint::Retired(count)) => self.retirements() >= count,
+            Some(CrashPoint::Pubcomp(left)) => left == 0,
+        }
+    }
+
+    /// A client has its PUBCOMP.
+    pub(super) fn note_pubcomp(&mut self) {
+        if let Some(CrashPoint::Pubcomp(left)) = &mut self.crash_at {
+            *left = left.saturating_sub(1);
         }
     }
 

@@ -89,6 +89,7 @@ impl World {
             Packet::Pubrec(ack) => self.got_pubrec(socket, ack, written),
             Packet::Pubrel(ack) => self.got_pubrel(socket, ack),
             Packet::Pubcomp(ack) => {
+                self.note_pubcomp();
                 let outgoing = &mut self.clients[self.links[socket].client].outgoing;
                 let was = outgoing.remove(&ack.packet_id);
                 ensure(matches!(was, Some(Outgoing::Pubcomp(_))), "protocol", || {
