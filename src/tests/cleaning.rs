@@ -2,6 +2,7 @@
 
 use crate::broker::{Broker, DataFolder, Driver, PATIENCE, Setup};
 use crate::client::Client;
+use crate::tools::shardmq;
 use shardmq_shards::wire::{Connect, Packet, PacketId, Publish, PublishProperties, QoS, Version};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +13,7 @@ crate::on_both_drivers![
     the_directory_stays_within_twice_what_lives,
     what_was_acknowledged_is_there_after_kill_9_while_the_log_is_cleaned,
     a_broker_that_is_started_often_does_not_fill_the_disk,
+    what_is_left_of_a_cleaned_log_is_verified_and_carried_elsewhere,
 ];
 
 /// Bytes of a segment of these brokers.
@@ -224,4 +226,40 @@ fn a_broker_that_is_started_often_does_not_fill_the_disk(driver: Driver) {
     let mut client = Client::connect(broker.address(), Version::V5, "somebody");
     client.subscribe("start", QoS::AtLeastOnce);
     assert_eq!(client.receive().payload, [29]);
+}
+
+fn what_is_left_of_a_cleaned_log_is_verified_and_carried_elsewhere(driver: Driver) {
+    const SLEEPERS: u32 = 300;
+    let (data, elsewhere) = (DataFolder::new(), DataFolder::new());
+    let broker = setup(driver, &data).start();
+    leave_sleepers(&broker, SLEEPERS);
+    let mut publisher = Client::connect(broker.address(), Version::V5, "publisher");
+    let began = Instant::now();
+    let mut last = 0_u32;
+    // Until every shard has given up the segments in which the sleepers' messages came.
+    while !last.is_multiple_of(40) || segments(data.path()).iter().any(|(_, begun)| *begun < 12) {
+        last += 1;
+        let payload = [&last.to_be_bytes()[..], &[7; 4_000]].concat();
+        publisher.publish_retained(&format!("kept/{}", last % 40), &payload, QoS::AtLeastOnce, true);
+        assert!(began.elapsed() < TRAFFIC_MAX, "{:?}", segments(data.path()));
+    }
+    assert!(broker.log().iter().any(|line| line.contains("a round of cleaning ends")));
+    broker.kill();
+
+    let (code, said) = shardmq(&["log", "verify"], data.path(), "");
+    let counts = format!("4 sessions, {} messages queued for them, 40 retained messages", 4 * SLEEPERS);
+    assert!(code == 0 && said.contains(&counts) && said.ends_with("clean\n"), "{code}: {said}");
+    let (code, exported) = shardmq(&["export"], data.path(), "");
+    assert_eq!((code, exported.lines().count()), (0, 1 + 4 + 40));
+    let (code, said) = shardmq(&["import"], elsewhere.path(), &exported);
+    assert_eq!(code, 0, "{said}");
+    for data in [&elsewhere, &data] {
+        let broker = setup(driver, data).start();
+        wake_sleepers(&broker, SLEEPERS);
+        let mut reader = Client::connect(broker.address(), Version::V5, "reader");
+        reader.subscribe("kept/+", QoS::AtLeastOnce);
+        let mut numbers: Vec<_> = (0..40).map(|_| reader.receive().payload[..4].to_vec()).collect();
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq((last - 39..=last).map(|number| number.to_be_bytes().to_vec())));
+    }
 }

@@ -29,7 +29,7 @@ impl Drop for Scratch {
 }
 
 /// Runs the tool; returns its exit code and what it said.
-fn shardmq(arguments: &[&str], directory: &Path, input: &str) -> (i32, String) {
+pub fn shardmq(arguments: &[&str], directory: &Path, input: &str) -> (i32, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_shardmq"))
         .args(arguments)
         .arg(directory)
