@@ -195,8 +195,9 @@ class Content:
         return {("retained", payload) for payload in expected ^ got}
 
     def merged(self, causes):
-        """A session that is gone has taken along what only it had: its will."""
-        return causes - {("message", "will")} if ("session", "mortal") in causes else causes
+        """A session that is gone has taken along what only it had: its will. That is published after the start, so it needs its subscription, too."""
+        gone = {("session", "mortal"), ("subscription", "mourner", "wills/probe")} & causes
+        return causes - {("message", "will")} if gone else causes
 
 
 def used(path):
