@@ -7,6 +7,8 @@
 #   SHARDMQ=path scripts/interop.sh   takes that binary
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/broker.sh
+. scripts/broker.sh
 
 # need COMMAND PACKAGE...: installs Debian's packages where the command is missing.
 need() {
@@ -25,10 +27,7 @@ need() {
 need mosquitto_pub mosquitto-clients
 need npm nodejs npm
 
-if [ -z "${SHARDMQ:-}" ]; then
-    cargo build --release --bin shardmq
-    SHARDMQ="${CARGO_TARGET_DIR:-target}/release/shardmq"
-fi
+need_binaries
 
 python="${CARGO_TARGET_DIR:-target}/interop-python"
 if ! "$python/bin/python" -c 'import paho.mqtt' 2>/dev/null; then
@@ -43,5 +42,6 @@ if [ ! -d "$node/node_modules/mqtt" ]; then
     npm install --prefix "$node" --silent --no-audit --no-fund
 fi
 
-cargo build --example rumqttc_tour
-exec "$python/bin/python" scripts/interop.py "$SHARDMQ" "${CARGO_TARGET_DIR:-target}/debug/examples/rumqttc_tour" "$node"
+# As the tests build it: after them there is nothing to do.
+cargo test --workspace --example rumqttc_tour --no-run
+"$python/bin/python" scripts/interop.py "$SHARDMQ" "${CARGO_TARGET_DIR:-target}/debug/examples/rumqttc_tour" "$node"
