@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A full disk under load, again and again: durable publishers at full speed on a small tmpfs, until all they get is 0x97, with the watermark at its default and
-# at 0, so that the error itself is met. What was acknowledged is there, also after kill -9 on the full disk, what was refused is nowhere, clean
+# at 0, so that the error itself is met. What was acknowledged is there, also after kill -9 on the full disk, once or twelve times, what was refused is nowhere, clean
 # sessions go on, and service resumes when the sessions are drained or somebody else's file goes away.
 #
 #   scripts/full-loop.sh [N] [glommio|epoll|both]   N rounds (10) on each driver (both) and watermark, with the release binary

@@ -25,6 +25,8 @@ WINDOW = 50
 SLEEPERS = ["sleeper-0", "sleeper-1"]
 # So long a publisher gets nothing but refusals before its disk counts as full.
 FULL_SECONDS = 2.5
+# How often the broker is killed on the full disk: each start needs something of what is left.
+KILLS = [0, 1, 3, 12]
 
 
 class Fault(Exception):
@@ -109,14 +111,13 @@ class World:
         """A disk that is filled, and emptied again."""
         by_others = self.random.random() < 0.5
         if by_others:
-            with open(self.filler, "wb") as filler:
-                filler.write(b"1" * ((DISK_MIB // 4) << 20))
+            self.fill_as_others()
         publishers = [Publisher(port, f"publisher-{number}-{index}") for index in range(PUBLISHERS)]
         self.publish_until(publishers, lambda: self.is_full(publishers), "a full disk")
         self.others_go_on(port)
         for publisher in publishers:
             publisher.client.drop()
-        if self.random.random() < 0.5:
+        for _ in range(self.random.choice(KILLS)):
             self.broker.kill()
             self.broker = Broker(self.options, self.directory, port)
         if by_others:
@@ -127,6 +128,17 @@ class World:
             self.drain(port)
             self.takes_messages(port, number)
             self.drain(port)
+
+    def fill_as_others(self):
+        """Somebody else takes a quarter of the disk, once the broker has given back what the last round took."""
+        size, deadline = (DISK_MIB // 4) << 20, time.monotonic() + PATIENCE
+        folder = os.path.dirname(self.filler)
+        while (disk := os.statvfs(folder)).f_bavail * disk.f_frsize < 2 * size:
+            if time.monotonic() > deadline:
+                raise Fault("the broker keeps the space of what it has no more")
+            time.sleep(0.02)
+        with open(self.filler, "wb") as filler:
+            filler.write(b"1" * size)
 
     def others_go_on(self, port):
         """Who wants nothing kept notices nothing."""
@@ -212,6 +224,7 @@ def main():
         world.run()
     except (Fault, ConnectionError, OSError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}\n{world.broker.output()}", file=sys.stderr)
+        subprocess.run(["ls", "-lR", "--time-style=full-iso", disk], stdout=sys.stderr, check=False)
         sys.exit(1)
     finally:
         if world.broker.process.poll() is None:
