@@ -46,8 +46,16 @@ pub(super) struct Cleaning {
     pub(super) appended: u64,
     /// Bytes of that which cleaning has written again.
     pub(super) again: u64,
-    /// What others have to have appended before the next round.
-    rests_until: u64,
+    rest: Rest,
+}
+
+/// After a round in vain.
+#[derive(Clone, Copy, Default)]
+struct Rest {
+    /// What others have to have appended before the next one, unless less lives by then.
+    until: u64,
+    /// What lived at its end.
+    live: u64,
 }
 
 /// One round.
@@ -148,7 +156,8 @@ impl Shard {
         // What lives is only estimated. Where nearly all of what went lives, the log is gone through no faster than it grows.
         let gains = again < freed - freed / CLEAN_GAIN_PART;
         let rest = if self.cleaning.late { again / CLEAN_LATE_REST_PART } else { again / CLEAN_GAIN_PART };
-        self.cleaning.rests_until = if gains { 0 } else { others + rest };
+        let until = if gains { 0 } else { others + rest };
+        self.cleaning.rest = Rest { until, live: self.live_log_bytes() };
         self.cleaning.rounds += 1;
         self.cleaning.turn.give_back();
     }
@@ -204,8 +213,15 @@ impl Shard {
     /// The last of the segments that a round is wanted for, if one is.
     fn wanted_through(&self) -> Option<SegmentId> {
         let (used, more) = (self.used_log_bytes(), self.excess_over(CLEAN_FROM_EIGHTHS, 4));
-        let rests = self.cleaning.off || self.appended_by_others() < self.cleaning.rests_until;
-        self.log.full_through(used / CLEAN_ROUND_PART).filter(|_| more > 0 && !rests)
+        self.log
+            .full_through(used / CLEAN_ROUND_PART)
+            .filter(|_| more > 0 && !self.cleaning.off && !self.rests())
+    }
+
+    /// Whether the last round was in vain and the next one would be too: little has come since, and what lived then lives.
+    fn rests(&self) -> bool {
+        let Rest { until, live } = self.cleaning.rest;
+        self.appended_by_others() < until && self.live_log_bytes() >= live - live / CLEAN_GAIN_PART
     }
 
     /// A round, if one is wanted and the shard may begin it. One without room waits for nobody.

@@ -1,5 +1,6 @@
 //! One shard cleans its log at a time, unless one is late.
 
+use crate::full_disk::drain;
 use crate::verbs::*;
 use crate::world::{Client, Settings, World};
 use shardmq_shards::base::kept::CopyNumber;
@@ -117,6 +118,31 @@ fn a_shard_that_stops_gives_its_turn_back() {
     // The books are closed by shards that run.
     w.die_leaving(&[]);
     w.start();
+}
+
+/// A round that had to write again all that it freed is followed by a rest, which ends when what lived is taken: acknowledgements are few bytes.
+#[test]
+fn a_log_whose_queues_are_drained_is_cleaned_though_hardly_anything_comes() {
+    const SEGMENT: u64 = 32 * 1024;
+    let payload = "x".repeat(900);
+    for garbage in (60..400).step_by(8) {
+        let mut w = World::with(Settings { logs: true, segment_bytes: Some(SEGMENT), ..Settings::default() });
+        let bob = w.connect(0, durable(V5, "bob"));
+        w.subscribe(bob, "news", Q1);
+        w.leave(bob, ReasonCode::Success);
+        let ann = w.join(0, V5, "ann");
+        for number in 1..=300 {
+            w.publish(ann, message_1(number, "news", &payload));
+        }
+        for number in 1..=garbage {
+            w.publish(ann, retained(message_1(number, "state", &payload)));
+            assert!(!w.read(ann).is_empty());
+        }
+        let (bob, lines) = w.connect_and_read(0, durable(V5, "bob"));
+        assert_eq!(drain(&mut w, bob, lines), 300);
+        let (live, used) = (w.shard(0).live_log_bytes(), used(&w, 0));
+        assert!(used <= 2 * live + 2 * SEGMENT, "{garbage}: {used} bytes, of which {live} live");
+    }
 }
 
 /// The worst place of things: the heads of all sessions lie together, so that one round writes all their queues again before it gives a segment back.
