@@ -144,7 +144,7 @@ pub const PAGE_READ_BYTES_MAX: u32 = 256 * 1024;
 pub const PAGE_READS_MAX: usize = 8;
 /// Bytes of such messages that are being read to be written again when a log is cleaned, beside one read: enough for a turn's share of it.
 pub const CLEAN_READ_BYTES_MAX: u64 = 1024 * 1024;
-/// Bytes of a segment of a log: large enough that making one ready is rare, small enough that two spare ones per shard cost little.
+/// Bytes of a segment of a log: large enough that making one ready is rare, small enough that a few spare ones per shard cost little.
 pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Segments that are made ready ahead. All but one are the reserve of a disk without room, the last is what publishers fill while the next is made. Two
 /// are enough to write the oldest segment again before it is given up, with the queues of sessions that begin in it.

@@ -59,9 +59,7 @@ impl Outbound {
         }
         outbound
     }
-}
 
-impl Outbound {
     /// Those of QoS 1 below this number may have been sent, also where the window has no place for them: of acknowledgements in whose stead they
     /// went out the log need not have got anything.
     pub fn note_sent_before(&mut self, number: CopyNumber) {

@@ -29,24 +29,28 @@ pub(super) struct Share {
 }
 
 impl Share {
+    fn spend(&mut self, work: u64) {
+        self.work = self.work.saturating_sub(work);
+    }
+
     /// So many places were looked at.
     pub(super) fn look(&mut self, places: usize) {
-        self.work = self.work.saturating_sub(places as u64);
+        self.spend(places as u64);
     }
 
     /// A message was looked at.
     pub(super) fn visit(&mut self) {
-        self.work = self.work.saturating_sub(CLEAN_VISIT_WORK);
+        self.spend(CLEAN_VISIT_WORK);
     }
 
     /// A record with so many bytes beside its fields was written, or read.
     pub(super) fn record(&mut self, bytes: usize) {
-        self.work = self.work.saturating_sub(CLEAN_RECORD_WORK + bytes as u64 / CLEAN_WORK_BYTES);
+        self.spend(CLEAN_RECORD_WORK + bytes as u64 / CLEAN_WORK_BYTES);
     }
 
     /// So many copies of a queue were written.
     pub(super) fn copies(&mut self, copies: usize) {
-        self.work = self.work.saturating_sub(copies as u64 * CLEAN_COPY_WORK);
+        self.spend(copies as u64 * CLEAN_COPY_WORK);
     }
 
     /// What is left of it.
